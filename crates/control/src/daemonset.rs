@@ -1,0 +1,214 @@
+//! The DaemonSet controller: takes a snapshot, asks `decide::daemonset`, carries the plan out.
+//!
+//! Invariants: a set is planned only on data that shows its own last writes; a failed write of history ends the plan
+//! before pods are touched; what a policy is to remember is stored before anything else is written; the status is written once per plan, whatever became of the writes, and at most every
+//! [`STATUS_PAUSE`] while it only tells of progress.
+//!
+//! Absent: any decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::selector::Labels;
+use decide::daemonset::{self, Action, Directive, KIND, Observed, Plan};
+use decide::view::{NodeView, PodView};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::carry::{self, Carrier};
+use crate::hub::{Hub, until};
+use crate::key::Key;
+use crate::limits::{STATUS_PAUSE, WRITES_SEEN_POLL};
+use crate::policy::{self, Governing};
+use crate::record::{About, Event};
+use crate::wire::{self, Deletion, Patch};
+use crate::world::{World, version};
+use crate::{Sync, SyncError};
+
+/// Name of the source of its events.
+const SOURCE: &str = "daemonset-controller";
+/// The kind in what was written.
+pub(crate) const PLURAL: &str = "daemonsets";
+
+/// Everything that a plan is made from.
+struct Snapshot {
+    set: Arc<DaemonSet>,
+    nodes: Vec<Arc<NodeView>>,
+    pods: Vec<Arc<PodView>>,
+    revisions: Vec<Arc<ControllerRevision>>,
+    namespace_nodes: Option<Labels>,
+    backoff: BTreeMap<String, daemonset::Backoff>,
+    policy: Option<Arc<Governing>>,
+}
+
+/// Plans one set and carries the plan out.
+pub(crate) async fn sync(hub: Arc<Hub>, key: Key) -> Sync {
+    let Some(snapshot) = snapshot(&hub, &key) else { return Ok(()) };
+    let plan = snapshot.plan(Timestamp::now());
+    let uid = snapshot.set.metadata.uid.clone().unwrap_or_default();
+    let about = About { api_version: daemonset::API_VERSION, kind: KIND, key: key.clone(), uid: uid.clone() };
+    let carrier = Carrier { hub: hub.clone(), set: (PLURAL, key.clone()), source: SOURCE, about };
+    if let (Some(governing), Some(memory)) = (&snapshot.policy, &plan.memory) {
+        policy::remember(&carrier, governing, memory).await?;
+    }
+    let known = plan.backoff.clone();
+    if known.is_empty() {
+        hub.world().backoff.remove(&uid);
+    } else {
+        hub.world().backoff.insert(uid, known);
+    }
+    for event in &plan.events {
+        let (warning, reason, message) = (event.warning, event.reason, event.message.clone());
+        hub.recorder.record(Event { source: SOURCE, about: carrier.about.clone(), warning, reason, message });
+    }
+    if let Some(at) = plan.requeue_at {
+        hub.daemon_sets.add_after(key.clone(), until(at));
+    }
+    let outcome = carry_out(&carrier, &snapshot, &plan).await;
+    let stored = store_status(&carrier, &snapshot.set, &plan).await;
+    outcome.and(stored)
+}
+
+fn snapshot(hub: &Hub, key: &Key) -> Option<Snapshot> {
+    let mut world = hub.world();
+    let Some(set) = world.daemon_sets.get(key).cloned() else {
+        world.written.forget(&(PLURAL, key.clone()));
+        return None;
+    };
+    if !world.has_seen_writes(&(PLURAL, key.clone())) {
+        drop(world);
+        hub.daemon_sets.add_after(key.clone(), WRITES_SEEN_POLL);
+        return None;
+    }
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    Some(Snapshot {
+        nodes: world.nodes.iter().map(|(_, node)| node.clone()).collect(),
+        pods: world.pods.claimable(uid, &key.namespace),
+        revisions: World::in_namespace(&world.revisions, &key.namespace).cloned().collect(),
+        namespace_nodes: world.namespace_nodes(&key.namespace),
+        backoff: world.backoff.get(uid).cloned().unwrap_or_default(),
+        policy: policy::of(&world, &set),
+        set,
+    })
+}
+
+impl Snapshot {
+    fn plan(&self, now: Timestamp) -> Plan {
+        let nodes: BTreeMap<String, &NodeView> = self.nodes.iter().map(|n| (n.name.clone(), n.as_ref())).collect();
+        let pods: Vec<&PodView> = self.pods.iter().map(AsRef::as_ref).collect();
+        let revisions: Vec<&ControllerRevision> = self.revisions.iter().map(AsRef::as_ref).collect();
+        let name = self.set.metadata.name.as_deref().unwrap_or_default();
+        let uid = self.set.metadata.uid.as_deref().unwrap_or_default();
+        let observed = Observed {
+            nodes: &nodes,
+            pods: &pods,
+            revisions: &revisions,
+            namespace_nodes: self.namespace_nodes.as_ref(),
+            backoff: &self.backoff,
+            policy: self
+                .policy
+                .as_deref()
+                .map(|governing| Directive { policy: &governing.policy, memory: governing.object.memory(name, uid) }),
+        };
+        daemonset::plan(&self.set, observed, now)
+    }
+}
+
+async fn carry_out(carrier: &Carrier, snapshot: &Snapshot, plan: &Plan) -> Sync {
+    let adopts = |a: &Action| matches!(a, Action::AdoptPod(_) | Action::AdoptRevision(_));
+    if plan.actions.iter().any(adopts) {
+        carrier.check_alive(wire::daemon_sets()).await?;
+    }
+    let (mut deletions, mut creations) = (Vec::new(), Vec::new());
+    let mut last = Vec::new();
+    for action in &plan.actions {
+        match action {
+            Action::DeletePod(pod) => deletions.push((pod.name.clone(), pod.uid.clone())),
+            Action::CreatePod(node) => creations.push(node.clone()),
+            Action::DeleteRevision(_) | Action::RestoreTemplate(_) => last.push(action),
+            other => history_or_claim(carrier, &snapshot.set, other).await?,
+        }
+    }
+    let deleted = carry::delete_pods(carrier, deletions).await;
+    let pod = |node: &String| plan.pod(&snapshot.set, node);
+    let created = carry::create_pods(carrier, creations.iter().map(pod)).await;
+    deleted.and(created)?;
+    for action in last {
+        history_or_claim(carrier, &snapshot.set, action).await?;
+    }
+    Ok(())
+}
+
+async fn history_or_claim(carrier: &Carrier, set: &DaemonSet, action: &Action) -> Sync {
+    let kind = wire::revisions();
+    let client = &carrier.hub.client;
+    match action {
+        Action::AdoptPod(pod) => carrier.adopt(wire::pods(), &pod.name, &pod.uid).await,
+        Action::ReleasePod(pod) => carrier.release(wire::pods(), &pod.name, &pod.uid).await,
+        Action::AdoptRevision(revision) => carrier.adopt(kind, &revision.name, &revision.uid).await,
+        Action::ReleaseRevision(revision) => carrier.release(kind, &revision.name, &revision.uid).await,
+        Action::RelabelPod(pod, hash) => {
+            let body = json!({"metadata": {"uid": pod.uid, "labels": {daemonset::HASH_LABEL: hash}}});
+            carrier.patch(wire::pods(), &pod.name, Patch::Merge, &body).await
+        }
+        Action::UpdateRevision { target, number, hash } => {
+            let labels = json!({daemonset::HASH_LABEL: hash});
+            let body = json!({"metadata": {"uid": target.uid, "labels": labels}, "revision": number});
+            carrier.patch(kind, &target.name, Patch::Merge, &body).await
+        }
+        Action::CreateRevision(revision) => {
+            let metadata = wire::create(client, kind, carrier.namespace(), revision).await?;
+            let key = Key::of(&metadata);
+            let version = version(metadata.resource_version.as_ref());
+            carrier.hub.world().written.changed(&carrier.set, kind.plural, key, version);
+            Ok(())
+        }
+        Action::DeleteRevision(revision) => {
+            let key = Key::new(carrier.namespace(), &revision.name);
+            let how = Deletion { uid: Some(&revision.uid), ..Deletion::default() };
+            match wire::delete(client, kind, &key, &how).await {
+                Err(error) if wire::is_gone(&error) || wire::code(&error) == 409 => {}
+                other => other?,
+            }
+            carrier.hub.world().written.changed(&carrier.set, kind.plural, key, 0);
+            Ok(())
+        }
+        Action::RestoreTemplate(past) => {
+            let mut body = past.data.clone();
+            let (uid, version) = (&set.metadata.uid, &set.metadata.resource_version);
+            body["metadata"] = json!({"uid": uid, "resourceVersion": version});
+            let (kind, key) = (wire::daemon_sets(), &carrier.set.1);
+            let metadata = wire::patch(client, kind, key, "", Patch::Strategic, &body).await?;
+            let version = self::version(metadata.resource_version.as_ref());
+            carrier.hub.world().written.changed(&carrier.set, PLURAL, key.clone(), version);
+            Ok(())
+        }
+        Action::DeletePod(_) | Action::CreatePod(_) => Ok(()),
+    }
+}
+
+async fn store_status(carrier: &Carrier, set: &DaemonSet, plan: &Plan) -> Sync {
+    let Some(status) = &plan.status else { return Ok(()) };
+    if let Some(rest) = rest(carrier, plan) {
+        carrier.hub.daemon_sets.add_after(carrier.set.1.clone(), rest);
+        return Ok(());
+    }
+    let mut set = set.clone();
+    set.status = Some(status.clone());
+    carrier.store_status(wire::daemon_sets(), &set).await.map_err(SyncError::Api)
+}
+
+/// How long the status of a plan rests before it is stored; `None` when it is stored now, which is noted.
+fn rest(carrier: &Carrier, plan: &Plan) -> Option<Duration> {
+    let now = Instant::now();
+    let mut world = carrier.hub.world();
+    let told = world.told.get(&carrier.about.uid).map(|at| *at + STATUS_PAUSE);
+    if let Some(due) = told.filter(|due| plan.status_may_wait && *due > now) {
+        return Some(due - now);
+    }
+    world.told.insert(carrier.about.uid.clone(), now);
+    None
+}

@@ -1,0 +1,314 @@
+//! One informer per kind: keeps the picture of the cluster and wakes the keys that a change concerns.
+//!
+//! Invariants: a change wakes no more than it may concern: a pod its controller, its node and the scheduler; a node
+//! those sets whose answer about it may differ. Managed fields are dropped before anything is kept.
+//!
+//! Absent: what is done about a key.
+
+mod custom;
+mod metadata;
+mod on_budget;
+mod on_node;
+mod on_pod;
+mod on_policy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use api::kinds::{KINDS, Kind, Verb};
+use api::rollout_policy::RolloutPolicy;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::key::Key;
+use crate::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
+use crate::watch::{Seen, follow, follow_if_served};
+use crate::world::World;
+use crate::{daemonset, replicaset, scheduler, wire};
+
+/// The namespace of the leases by which nodes say that they live.
+const NODE_LEASES: &str = "kube-node-lease";
+
+/// The informers that controllers cannot work without; each adds a permit when it has listed all.
+pub(crate) const NEEDED: u32 = 9;
+
+/// Starts all informers.
+pub(crate) fn start(hub: &Arc<Hub>, tasks: &mut JoinSet<()>, ready: &Arc<Semaphore>, shutdown: &CancellationToken) {
+    let mut starter = Starter { hub, tasks, ready, shutdown };
+    starter.typed::<Pod>(wire::pods(), on_pod::seen);
+    starter.typed::<Node>(wire::nodes(), on_node::seen);
+    starter.typed::<DaemonSet>(wire::daemon_sets(), on_daemon_set);
+    starter.typed::<ReplicaSet>(wire::replica_sets(), on_replica_set);
+    starter.typed::<ControllerRevision>(wire::revisions(), on_revision);
+    starter.typed::<Namespace>(wire::namespaces(), on_namespace);
+    starter.typed::<PodDisruptionBudget>(wire::budgets(), on_budget::seen);
+    starter.policies();
+    starter.leases();
+    let typed = [
+        "pods",
+        "nodes",
+        "daemonsets",
+        "replicasets",
+        "controllerrevisions",
+        "namespaces",
+        "poddisruptionbudgets",
+        "events",
+    ];
+    for kind in KINDS {
+        if !typed.contains(&kind.plural) && kind.can(Verb::Watch) && kind.can(Verb::List) && kind.can(Verb::Delete) {
+            starter.others(kind);
+        }
+    }
+    custom::start(hub, tasks, shutdown);
+}
+
+struct Starter<'a> {
+    hub: &'a Arc<Hub>,
+    tasks: &'a mut JoinSet<()>,
+    ready: &'a Arc<Semaphore>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Starter<'_> {
+    /// Follows a kind that controllers read.
+    fn typed<K>(&mut self, kind: &'static Kind, on: fn(&Hub, Seen<K>))
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
+        let seen = move |mut seen: Seen<K>| {
+            if let Seen::Applied(object) = &mut seen {
+                object.meta_mut().managed_fields = None;
+            }
+            own(&hub, kind, &seen, |k| k.meta());
+            let listed = matches!(seen, Seen::Listed(..));
+            on(&hub, seen);
+            if let Some(ready) = ready.take_if(|_| listed) {
+                ready.add_permits(1);
+            }
+        };
+        self.tasks.spawn(follow(Api::all(self.hub.client.clone()), kind.plural, self.shutdown.clone(), seen));
+    }
+
+    /// Follows policies, of which there are none where their kind is not defined.
+    fn policies(&mut self) {
+        let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
+        let seen = move |seen: Seen<RolloutPolicy>| {
+            let listed = matches!(seen, Seen::Listed(..));
+            on_policy::seen(&hub, seen);
+            if let Some(ready) = ready.take_if(|_| listed) {
+                ready.add_permits(1);
+            }
+        };
+        let api = Api::all(self.hub.client.clone());
+        self.tasks.spawn(follow_if_served(api, "rollout policies", self.shutdown.clone(), seen));
+    }
+
+    /// Follows the leases of nodes.
+    fn leases(&mut self) {
+        let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
+        let mut renewed = BTreeMap::new();
+        let seen = move |seen: Seen<Lease>| match seen {
+            Seen::Applied(lease) => {
+                let name = lease.metadata.name.unwrap_or_default();
+                let time = lease.spec.and_then(|s| s.renew_time);
+                if renewed.get(&name) != time.as_ref()
+                    && let Some(time) = time
+                {
+                    renewed.insert(name.clone(), time);
+                    on_node::heard(&hub, &name);
+                }
+            }
+            Seen::Gone(key) => {
+                renewed.remove(&key.name);
+            }
+            Seen::Listed(names, _) => {
+                renewed.retain(|name, _| names.contains(&Key::new(NODE_LEASES, name)));
+                if let Some(ready) = ready.take() {
+                    ready.add_permits(1);
+                }
+            }
+        };
+        let api = Api::namespaced(self.hub.client.clone(), NODE_LEASES);
+        self.tasks.spawn(follow(api, "node leases", self.shutdown.clone(), seen));
+    }
+
+    /// Follows a kind of which only owners and names matter.
+    fn others(&mut self, kind: &'static Kind) {
+        let hub = self.hub.clone();
+        let api = metadata::api(&self.hub.client, kind);
+        let seen = move |seen: Seen<metadata::Metadata>| {
+            own(&hub, kind, &seen, |object| &object.metadata);
+            let lost = matches!(&seen, Seen::Gone(key) if matches!(key.name.as_str(), DEFAULT_ACCOUNT | ROOT_CA));
+            if let (true, Seen::Gone(key)) = (lost, &seen) {
+                hub.namespaces.add(key.namespace.clone());
+            }
+        };
+        self.tasks.spawn(follow(api, kind.plural, self.shutdown.clone(), seen));
+    }
+}
+
+/// Tells the collector.
+fn own<K>(hub: &Hub, kind: &'static Kind, seen: &Seen<K>, metadata: impl Fn(&K) -> &ObjectMeta) {
+    let mut gone = None;
+    let wake = {
+        let mut graph = hub.graph();
+        match seen {
+            Seen::Applied(object) => graph.apply(kind, metadata(object)),
+            Seen::Gone(key) => {
+                gone = graph.uid(kind, key);
+                graph.gone(kind, key)
+            }
+            Seen::Listed(names, _) => graph.listed(kind, names),
+        }
+    };
+    if let Some(uid) = gone.filter(|_| !wake.is_empty()) {
+        // Of a custom kind that goes with its objects nobody can ask later whether this owner is there.
+        hub.note_absent(&uid);
+    }
+    for uid in wake {
+        hub.objects.add(uid);
+    }
+}
+
+/// Drops from a map what a list did not name; returns the dropped.
+fn lost<T>(map: &mut BTreeMap<Key, Arc<T>>, names: &BTreeSet<Key>) -> Vec<Arc<T>> {
+    let keys: Vec<Key> = map.keys().filter(|k| !names.contains(k)).cloned().collect();
+    keys.iter().filter_map(|key| map.remove(key)).collect()
+}
+
+fn on_daemon_set(hub: &Hub, seen: Seen<DaemonSet>) {
+    let keys = match seen {
+        Seen::Applied(set) => {
+            let key = Key::of(&set.metadata);
+            let set: Arc<DaemonSet> = Arc::from(set);
+            let before = {
+                let mut world = hub.world();
+                let before = world.daemon_sets.insert(key.clone(), set.clone());
+                if before.as_ref().is_some_and(|b| b.metadata.uid != set.metadata.uid) {
+                    world.written.forget(&(daemonset::PLURAL, key.clone()));
+                }
+                before
+            };
+            let essence = |set: &DaemonSet| (set.metadata.generation, set.metadata.labels.clone());
+            if before.is_none_or(|before| essence(&before) != essence(&set)) {
+                on_policy::all_of(hub, &key.namespace);
+            }
+            vec![key]
+        }
+        Seen::Gone(key) => {
+            let set = hub.world().daemon_sets.remove(&key);
+            set.iter().for_each(|set| forget(hub, &set.metadata));
+            on_policy::all_of(hub, &key.namespace);
+            vec![key]
+        }
+        Seen::Listed(names, began) => {
+            let lost = lost(&mut hub.world().daemon_sets, &names);
+            hub.world().written.listed(began);
+            lost.iter().for_each(|set| forget(hub, &set.metadata));
+            on_policy::all(hub);
+            lost.iter().map(|set| Key::of(&set.metadata)).collect()
+        }
+    };
+    keys.into_iter().for_each(|key| hub.daemon_sets.add(key));
+}
+
+fn forget(hub: &Hub, metadata: &ObjectMeta) {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let mut world = hub.world();
+    world.backoff.remove(uid);
+    world.told.remove(uid);
+}
+
+fn on_replica_set(hub: &Hub, seen: Seen<ReplicaSet>) {
+    let keys = match seen {
+        Seen::Applied(set) => {
+            let key = Key::of(&set.metadata);
+            let wanted = |set: &ReplicaSet| set.spec.as_ref().and_then(|s| s.replicas);
+            let after = wanted(&set);
+            let before = hub.world().replica_sets.insert(key.clone(), Arc::from(set));
+            if before.is_none_or(|b| wanted(&b) != after) {
+                on_budget::all_of(hub, &key.namespace);
+            }
+            vec![key]
+        }
+        Seen::Gone(key) => {
+            hub.world().replica_sets.remove(&key);
+            hub.world().written.forget(&(replicaset::PLURAL, key.clone()));
+            vec![key]
+        }
+        Seen::Listed(names, began) => {
+            let lost = lost(&mut hub.world().replica_sets, &names);
+            hub.world().written.listed(began);
+            lost.iter().map(|set| Key::of(&set.metadata)).collect()
+        }
+    };
+    keys.into_iter().for_each(|key| hub.replica_sets.add(key));
+}
+
+fn on_revision(hub: &Hub, seen: Seen<ControllerRevision>) {
+    let changed = {
+        let mut world = hub.world();
+        match seen {
+            Seen::Applied(revision) => {
+                let revision: Arc<ControllerRevision> = Arc::from(revision);
+                let before = world.revisions.insert(Key::of(&revision.metadata), revision.clone());
+                before.into_iter().chain([revision]).collect()
+            }
+            Seen::Gone(key) => world.revisions.remove(&key).into_iter().collect::<Vec<_>>(),
+            Seen::Listed(names, began) => {
+                world.written.listed(began);
+                lost(&mut world.revisions, &names)
+            }
+        }
+    };
+    for revision in changed {
+        let namespace = revision.metadata.namespace.clone().unwrap_or_default();
+        match decide::view::Controller::of(revision.metadata.owner_references.as_deref()) {
+            Some(owner) if owner.kind == decide::daemonset::KIND => {
+                hub.daemon_sets.add(Key { namespace, name: owner.name });
+            }
+            Some(_) => {}
+            None => wake_sets_of(&hub.world(), &namespace).into_iter().for_each(|key| hub.daemon_sets.add(key)),
+        }
+    }
+}
+
+/// All DaemonSets of a namespace: any of them may adopt what nobody controls.
+fn wake_sets_of(world: &World, namespace: &str) -> Vec<Key> {
+    World::in_namespace(&world.daemon_sets, namespace).map(|set| Key::of(&set.metadata)).collect()
+}
+
+fn on_namespace(hub: &Hub, seen: Seen<Namespace>) {
+    match seen {
+        Seen::Applied(namespace) => {
+            let name = namespace.metadata.name.clone().unwrap_or_default();
+            let labels = namespace.metadata.labels.clone();
+            let nodes = |hub: &Hub| hub.world().namespace_nodes(&name);
+            let nodes_before = nodes(hub);
+            let before = hub.world().namespaces.insert(name.clone(), Arc::from(namespace));
+            if before.is_some_and(|b| b.metadata.labels != labels) {
+                scheduler::pods_changed(hub);
+            }
+            if nodes(hub) != nodes_before {
+                let sets = wake_sets_of(&hub.world(), &name);
+                sets.into_iter().for_each(|key| hub.daemon_sets.add(key));
+            }
+            hub.namespaces.add(name);
+        }
+        Seen::Gone(key) => {
+            hub.world().namespaces.remove(&key.name);
+        }
+        Seen::Listed(names, _) => hub.world().namespaces.retain(|name, _| names.contains(&Key::new("", name))),
+    }
+}

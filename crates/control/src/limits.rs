@@ -1,0 +1,84 @@
+//! Bounds of queues, retries and waits; each says why it is what it is.
+//!
+//! Invariants: nothing in this crate waits, retries or holds without one of these.
+//!
+//! Absent: bounds of single decisions (`decide::limits`).
+
+use std::time::Duration;
+
+/// First pause after a failed sync of a key; doubled from failure to failure.
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(20);
+
+/// Longest pause after failed syncs of a key: long enough to cost nothing, short enough that a repair is noticed.
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long a key waits for its own writes to come back on the watch. Longer than any relist should take; past it the
+/// watch is broken, and preconditions on the writes are what keeps a plan on old data harmless.
+pub(crate) const WRITES_SEEN_MAX: Duration = Duration::from_secs(30);
+
+/// How often a key that waits for its own writes looks, in case what it waits for raises no event.
+pub(crate) const WRITES_SEEN_POLL: Duration = Duration::from_millis(200);
+
+/// A key rests for this many times as long as its last sync took, so that a stream of small changes to a large set
+/// costs a bounded share of the processor.
+pub(crate) const REST_FACTOR: u32 = 4;
+
+/// Longest rest of a key between two syncs: what a user notices.
+pub(crate) const REST_MAX: Duration = Duration::from_millis(500);
+
+/// Pause between two writes of a DaemonSet's status that tell only of progress: a large rollout would otherwise write it
+/// several times for each pod, and wait for each write to come back. Short enough that nobody who watches notices.
+pub(crate) const STATUS_PAUSE: Duration = Duration::from_millis(250);
+
+/// Keys of one controller in work at once.
+pub(crate) const WORKERS: usize = 4;
+
+/// Writes of one plan in flight at once: enough to keep the API server busy, few enough to leave it to others too.
+pub(crate) const WRITES_IN_FLIGHT: usize = 16;
+
+/// Pods of the first batch of creations; doubled from batch to batch, so that a template that cannot be created costs
+/// one request and not hundreds.
+pub(crate) const FIRST_BATCH: usize = 4;
+
+/// Bindings in flight at once.
+pub(crate) const BINDINGS_IN_FLIGHT: usize = 16;
+
+/// How often a pod that fits nowhere is tried again though nothing changed that could help it.
+pub(crate) const UNSCHEDULABLE_RETRY: Duration = Duration::from_secs(60);
+
+/// Events that wait to be written. A burst beyond it is dropped: events are a courtesy, and memory is not.
+pub(crate) const EVENTS_WAITING: usize = 1024;
+
+/// Objects and messages that the recorder remembers to tell repetitions; the oldest half goes when it is full.
+pub(crate) const EVENTS_REMEMBERED: usize = 2048;
+
+/// Events about one object before it must slow down. Kubernetes' figure.
+pub(crate) const EVENTS_PER_OBJECT: f64 = 25.0;
+
+/// Seconds until an object may have one more event. Kubernetes' figure.
+pub(crate) const EVENT_REFILL_S: f64 = 300.0;
+
+/// Events of one reason about one object after which further ones are combined. Kubernetes' figure.
+pub(crate) const SIMILAR_EVENTS: u32 = 10;
+
+/// Seconds after which the count of similar events starts anew. Kubernetes' figure.
+pub(crate) const SIMILAR_WITHIN_S: i64 = 600;
+
+/// How long pods of a node that is gone are left, in case the node comes back. Kubernetes' figure.
+pub(crate) const LOST_NODE_GRACE: Duration = Duration::from_secs(40);
+
+/// Pause between two looks for pods that nobody else ends. Kubernetes' figure.
+pub(crate) const POD_GC_PERIOD: Duration = Duration::from_secs(20);
+
+/// Pause between two looks at a namespace that is being emptied.
+pub(crate) const NAMESPACE_POLL: Duration = Duration::from_millis(300);
+
+/// How long the content of a namespace is left after its deletion was asked for: whoever deletes a namespace together
+/// with things in it should still find those, and creations under way should have failed. Kubernetes waits longer.
+pub(crate) const NAMESPACE_GRACE_S: i64 = 2;
+
+/// Pause between two looks at an object whose owner could not be found or whose dependents hold it up.
+pub(crate) const COLLECTOR_POLL: Duration = Duration::from_secs(2);
+
+/// Owners that the collector remembers to be gone. All dependents of a large set ask for one and the same owner.
+pub(crate) const ABSENT_OWNERS: usize = 512;

@@ -1,0 +1,17 @@
+//! Tables of cases after Kubernetes' own, and properties over random clusters.
+
+mod failures;
+mod fixture;
+mod forecast;
+mod history;
+mod manage;
+mod placement;
+mod policy;
+mod properties;
+mod rollout;
+mod status;
+mod surge;
+mod targets;
+mod updates;
+mod verdict;
+mod wakes;

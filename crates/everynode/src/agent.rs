@@ -1,0 +1,129 @@
+//! `everynode agent`: one node of the embedded runtime.
+//!
+//! # Invariants
+//! - The network namespace is entered before any thread starts, so that all of the agent lives in it; only image pulls
+//!   stay in the machine's own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use node::agent::Clients;
+use node::images::{PullNetwork, Puller, RegistryConfig, Store};
+use node::local::LocalImages;
+use node::runtime::embedded::{self, Embedded};
+
+use crate::flags::AgentArgs;
+use crate::pod_network::NetworkArgs;
+use crate::up::state::Layout;
+use crate::{client, logging, preflight, signals};
+
+/// Pods of a node that was given no range.
+pub(crate) const POD_CIDR: &str = "10.42.0.0/24";
+/// An agent's start is over, and what it used for that can go.
+const STARTED_AFTER: Duration = Duration::from_secs(1);
+/// How often an agent lets go of code that it no longer runs: mapping again what it does run takes about a millisecond.
+const RELEASE_EVERY: Duration = Duration::from_secs(60);
+
+/// The runtime of this machine.
+pub(crate) type Machine = Embedded<LocalImages, node::network::Network>;
+
+/// Runs until a signal; containers run on.
+pub(crate) fn run(args: AgentArgs) -> Result<()> {
+    logging::start();
+    preflight::containers("agent")?;
+    if !args.kubeconfig.is_file() {
+        bail!("{} is not there: give the agent a kubeconfig with --kubeconfig", args.kubeconfig.display());
+    }
+    let pull_network = PullNetwork::current().context("the machine's network namespace")?;
+    if let Some(netns) = &args.netns {
+        node::network::enter(netns).with_context(|| format!("enter the network namespace {}", netns.display()))?;
+    }
+    crate::runtime(1)?.block_on(serve(args, pull_network))
+}
+
+async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
+    let shutdown = signals::shutdown()?;
+    let layout = Layout::create(&args.data.data_dir)?;
+    let name = match args.node_name {
+        Some(name) => name,
+        None => nix::unistd::gethostname().context("the host name; say --node-name")?.to_string_lossy().to_lowercase(),
+    };
+    let clients = Clients {
+        api: client::multiplexed(&args.kubeconfig).await.with_context(|| args.kubeconfig.display().to_string())?,
+        tunnel: Some(client::client(&args.kubeconfig).await?),
+    };
+    let url = server_url(&args.kubeconfig)?;
+    let registries = args.registries.config()?;
+    let credentials = registries.credentials.clone();
+    let cidr = args.pod_cidr.as_deref().unwrap_or(POD_CIDR);
+    let runtime = open_runtime(&layout, &name, (&args.network, cidr), registries, pull_network).await?;
+    let run_dir = embedded::Options::new(Path::new("").into(), &layout.instance(), &name, &layout.root).run_dir;
+    let mut options = node::agent::Options::new(&name, layout.root.clone(), run_dir, &url);
+    options.labels = labels(&args.node_labels)?;
+    options.pod_cidrs = args.pod_cidr.iter().flat_map(|cidrs| cidrs.split(',')).map(str::to_owned).collect();
+    options.node_ip = args.node_ip;
+    options.registry_credentials = credentials;
+    args.limits.apply(&mut options)?;
+    let memory = tokio::spawn(stay_small());
+    node::agent::run(options, clients, Arc::new(runtime), shutdown).await?;
+    memory.abort();
+    Ok(())
+}
+
+async fn stay_small() {
+    tokio::time::sleep(STARTED_AFTER).await;
+    loop {
+        node::memory::release();
+        tokio::time::sleep(RELEASE_EVERY).await;
+    }
+}
+
+/// The embedded runtime of one node of this machine.
+pub(crate) async fn open_runtime(
+    layout: &Layout,
+    node: &str,
+    (network, pod_cidr): (&NetworkArgs, &str),
+    registries: RegistryConfig,
+    pull_network: PullNetwork,
+) -> Result<Machine> {
+    let images = layout.images();
+    let store = tokio::task::spawn_blocking(move || Store::open(&images)).await??;
+    let puller = Puller::new(store.clone(), registries, pull_network);
+    let exe = std::env::current_exe().context("where is this binary")?;
+    let options = embedded::Options::new(exe, &layout.instance(), node, &layout.root);
+    let network = network.open(pod_cidr, &options.run_dir, &options.data_dir)?;
+    Ok(Embedded::open(options, LocalImages::new(store, puller), network).await?)
+}
+
+/// Labels as flags give them.
+pub(crate) fn labels(words: &[String]) -> Result<BTreeMap<String, String>> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => bail!("--node-labels {word}: write key=value"),
+        })
+        .collect()
+}
+
+/// The server's address as the kubeconfig has it: what pods are told.
+pub(crate) fn server_url(kubeconfig: &Path) -> Result<String> {
+    let file = kube::config::Kubeconfig::read_from(kubeconfig).with_context(|| kubeconfig.display().to_string())?;
+    let server = file.clusters.into_iter().find_map(|c| c.cluster?.server);
+    server.with_context(|| format!("{} names no server", kubeconfig.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::labels;
+
+    #[test]
+    fn labels_are_key_value_pairs() {
+        let words = ["zone=a".to_owned(), "ssd=".to_owned()];
+        assert_eq!(labels(&words).unwrap(), [("ssd".into(), String::new()), ("zone".into(), "a".into())].into());
+        assert!(labels(&["zone".to_owned()]).unwrap_err().to_string().contains("key=value"));
+    }
+}

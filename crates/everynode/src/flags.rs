@@ -1,0 +1,283 @@
+//! The command line: every flag with its default and unit.
+//!
+//! # Absent
+//! Behaviour: each command has a file of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where everything of one machine lies unless told otherwise.
+pub(crate) const DATA_DIR: &str = "/var/lib/everynode";
+
+/// Kubernetes DaemonSets as one binary.
+#[derive(Parser)]
+#[command(name = "everynode", version, about, long_about = None)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) globals: cli::GlobalArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job on this machine, offline: three nodes, a daemon on each, a fourth node, a rolling update
+    Demo(DemoArgs),
+    /// Start a control plane and nodes on this machine
+    Up(UpArgs),
+    /// Stop and remove all that `up` made, daemons and data included
+    Down(DownArgs),
+    /// Run the control plane: API server, store, controllers and scheduler
+    Server(ServerArgs),
+    /// Run one node: registers it and runs its pods
+    Agent(AgentArgs),
+    /// Run the controllers and the scheduler against any Kubernetes API server
+    Controller(ControllerArgs),
+    /// Play many nodes that start no containers, against any Kubernetes API server: to try and measure fleets
+    Hollow(HollowArgs),
+    /// Load, list and remove images of this machine
+    Image(ImageArgs),
+    /// The daemon in the built-in image: prints what is appended to the log files of its node
+    #[command(hide = true)]
+    TailLogs(TailLogsArgs),
+    #[command(flatten)]
+    Kubectl(Box<cli::Command>),
+}
+
+#[derive(Args)]
+pub(crate) struct DataDir {
+    /// Directory for everything that is kept
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Address and port to serve the Kubernetes API on
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
+    pub(crate) listen: SocketAddr,
+    /// More names or addresses for the serving certificate (repeat or separate with commas)
+    #[arg(long = "tls-san", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_sans: Vec<String>,
+    /// Bearer tokens: lines of token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// How long events are kept after they were last written; 0 keeps them for good
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = cli::parse_duration)]
+    pub(crate) event_ttl: Duration,
+    /// Addresses for Services
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: server::ServiceRange,
+    /// Where objects are kept: in the data directory, or in an etcd that several servers may share
+    /// (etcd://HOST:PORT,HOST:PORT[/PREFIX], etcds:// over TLS)
+    #[arg(long, value_name = "URL", default_value = "embedded")]
+    pub(crate) store: String,
+    /// Authority of etcd's certificates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store_ca: Option<PathBuf>,
+    /// Certificate to show to etcd
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store_cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store_key: Option<PathBuf>,
+    /// Serve the API only, without controllers and scheduler
+    #[arg(long)]
+    pub(crate) no_controllers: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// How to reach the API server
+    #[arg(id = "agent-kubeconfig", long = "kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Name of the node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Address of the node [default: that of the route to the server]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) node_ip: Option<IpAddr>,
+    /// Labels of the node (key=value, repeat or separate with commas)
+    #[arg(long = "node-labels", value_name = "LABELS", value_delimiter = ',')]
+    pub(crate) node_labels: Vec<String>,
+    /// Addresses for pods of this node [default: 10.42.0.0/24]; IPv6 too with CIDR,CIDR6
+    #[arg(long, value_name = "CIDR[,CIDR6]")]
+    pub(crate) pod_cidr: Option<String>,
+    #[command(flatten)]
+    pub(crate) registries: crate::registries::RegistryArgs,
+    #[command(flatten)]
+    pub(crate) network: crate::pod_network::NetworkArgs,
+    #[command(flatten)]
+    pub(crate) limits: crate::limits::LimitArgs,
+    /// Live in this network namespace
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) netns: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ControllerArgs {
+    /// How to reach the API server
+    #[arg(id = "controller-kubeconfig", long = "kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct HollowArgs {
+    /// How to reach the API server, as a user who may do all that nodes do
+    #[arg(id = "hollow-kubeconfig", long = "kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) nodes: u32,
+    /// Names of the nodes: this and a number
+    #[arg(long, value_name = "PREFIX", default_value = "hollow-")]
+    pub(crate) name_prefix: String,
+    /// Number of the first node
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first: u32,
+    /// Spread the nodes over this many zones (topology.kubernetes.io/zone=zone-K); 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) zones: u32,
+    /// Labels of every node (key=value, repeat or separate with commas)
+    #[arg(id = "hollow-labels", long = "node-labels", value_name = "LABELS", value_delimiter = ',')]
+    pub(crate) node_labels: Vec<String>,
+    /// A container takes this many milliseconds to start, or between two numbers
+    #[arg(long, value_name = "MS[-MS]", default_value = "0", value_parser = milliseconds)]
+    pub(crate) start_time: (u64, u64),
+    /// Share of the containers' starts that fail, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub(crate) failure_rate: f64,
+    /// Open a tunnel for each node: exec answers as the hollow runtime does, at the cost of a connection a node
+    #[arg(long)]
+    pub(crate) tunnels: bool,
+    /// Directory for what agents keep of their pods [default: a temporary one, gone at the end]
+    #[arg(id = "hollow-data-dir", long = "data-dir", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+fn milliseconds(text: &str) -> Result<(u64, u64), String> {
+    let number = |t: &str| t.parse::<u64>().map_err(|_| format!("{t:?} is no number of milliseconds"));
+    let (from, to) = match text.split_once('-') {
+        Some((from, to)) => (number(from)?, number(to)?),
+        None => (number(text)?, number(text)?),
+    };
+    if from <= to { Ok((from, to)) } else { Err(format!("{from} is more than {to}; write the smaller one first")) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("a share is between 0 and 1".to_owned()) }
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct UpArgs {
+    /// Directory for everything that is kept
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+    /// How many nodes this machine plays
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) nodes: u8,
+    /// Address and port to serve the Kubernetes API on
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) registries: crate::registries::RegistryArgs,
+    #[command(flatten)]
+    pub(crate) network: crate::pod_network::NetworkArgs,
+    /// Go to the background once all nodes are Ready
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Print times and the memory of each process
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Leave everything running at the end, and say how to look at it
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Load images from an archive (docker save, OCI layout as tar)
+    Load {
+        /// The archive
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// List the images of this machine
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Remove an image
+    Rm {
+        /// Name with tag, or id
+        reference: String,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Remove images that no container has
+    Prune {
+        /// Also those that were loaded from an archive
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        data: DataDir,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct TailLogsArgs {
+    /// Directory whose files are followed
+    #[arg(long, value_name = "DIR", default_value = "/var/log")]
+    pub(crate) dir: PathBuf,
+    /// Leave out files and directories whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "tail-logs")]
+    pub(crate) exclude: String,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    pub(crate) interval: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_milliseconds() {
+        for (text, want) in [("5", Some((5, 5))), ("5-9", Some((5, 9))), ("9-5", None), ("x", None), ("1-", None)] {
+            assert_eq!(milliseconds(text).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        for (text, want) in [("0", Some(0.0)), ("0.5", Some(0.5)), ("1", Some(1.0)), ("1.1", None), ("nan", None)] {
+            assert_eq!(share(text).ok(), want, "{text}");
+        }
+    }
+}

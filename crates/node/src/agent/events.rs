@@ -1,0 +1,182 @@
+//! Events in the kubelet's words: written in order, counted instead of repeated, never in the way.
+//!
+//! # Invariants
+//! Telling an event never waits: a full queue drops it (events are for people; state lives in statuses).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Events that wait for the server: a start of all 110 pods of a node writes about five each.
+const QUEUE_MAX: usize = 640;
+/// Events remembered to be counted: enough for what repeats (probes, back-offs) on a full node.
+const REMEMBERED_MAX: usize = 256;
+/// Longest message, as the API server allows.
+const MESSAGE_MAX: usize = 1024;
+/// Who says so; people look for this name.
+const COMPONENT: &str = "kubelet";
+
+/// One thing to tell.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    about: ObjectReference,
+    warning: bool,
+    reason: String,
+    message: String,
+}
+
+/// Where events go in.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<Told>,
+}
+
+impl Recorder {
+    /// About a pod, or about one of its containers.
+    pub(crate) fn pod_event(&self, pod: &Pod, container: Option<&str>, warning: bool, reason: &str, message: &str) {
+        self.put(Told {
+            about: pod_reference(pod, container),
+            warning,
+            reason: reason.into(),
+            message: message.into(),
+        });
+    }
+
+    /// About the node.
+    pub(crate) fn node_event(&self, node: &ObjectReference, type_: &str, reason: &str, message: &str) {
+        let warning = type_ == "Warning";
+        self.put(Told { about: node.clone(), warning, reason: reason.into(), message: message.into() });
+    }
+
+    fn put(&self, mut told: Told) {
+        if told.message.len() > MESSAGE_MAX {
+            let cut = (0..=MESSAGE_MAX).rev().find(|at| told.message.is_char_boundary(*at)).unwrap_or(0);
+            told.message.truncate(cut);
+        }
+        if self.queue.try_send(told).is_err() {
+            tracing::debug!("an event is dropped: {QUEUE_MAX} others wait for the API server");
+        }
+    }
+}
+
+fn pod_reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
+    let init = pod.spec.as_ref().and_then(|s| s.init_containers.as_ref());
+    let field = container.map(|name| {
+        let list = if init.is_some_and(|l| l.iter().any(|c| c.name == name)) { "initContainers" } else { "containers" };
+        format!("spec.{list}{{{name}}}")
+    });
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path: field,
+    }
+}
+
+/// The way in, and the task that writes until shutdown.
+pub(super) fn recorder(
+    client: Client,
+    node: &str,
+    shutdown: CancellationToken,
+) -> (Recorder, impl Future<Output = ()> + use<>) {
+    let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+    let writer = Writer { client, node: node.into(), known: VecDeque::new() };
+    (Recorder { queue }, writer.run(inbox, shutdown))
+}
+
+struct Known {
+    told: Told,
+    name: String,
+    count: i32,
+}
+
+struct Writer {
+    client: Client,
+    node: Arc<str>,
+    known: VecDeque<Known>,
+}
+
+impl Writer {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Told>, shutdown: CancellationToken) {
+        loop {
+            let told = tokio::select! {
+                () = shutdown.cancelled() => return,
+                told = inbox.recv() => told,
+            };
+            let Some(told) = told else { return };
+            if let Err(error) = self.write(told).await {
+                tracing::debug!("an event can't be written: {error}");
+            }
+        }
+    }
+
+    async fn write(&mut self, mut told: Told) -> Result<(), kube::Error> {
+        let namespace = told.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let now = Time(Timestamp::now());
+        // The version changes with every status; the same event stays the same.
+        let version = told.about.resource_version.take();
+        if let Some(at) = self.known.iter().position(|k| k.told == told) {
+            let mut known =
+                self.known.remove(at).unwrap_or(Known { told: told.clone(), name: String::new(), count: 0 });
+            known.count = known.count.saturating_add(1);
+            let patch = Patch::Merge(json!({"count": known.count, "lastTimestamp": now}));
+            match events.patch(&known.name, &PatchParams::default(), &patch).await {
+                Ok(_) => {
+                    self.known.push_back(known);
+                    return Ok(());
+                }
+                // It expired: a new one begins.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let name = self.name(&told);
+        let mut about = told.about.clone();
+        about.resource_version = version;
+        let event = self.event(&name, &namespace, about, &told, &now);
+        events.create(&PostParams::default(), &event).await?;
+        self.known.push_back(Known { told, name, count: 1 });
+        if self.known.len() > REMEMBERED_MAX {
+            self.known.pop_front();
+        }
+        Ok(())
+    }
+
+    fn name(&self, told: &Told) -> String {
+        let nanos = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(u64::MAX);
+        format!("{}.{nanos:x}", told.about.name.as_deref().unwrap_or(&self.node))
+    }
+
+    fn event(&self, name: &str, namespace: &str, about: ObjectReference, told: &Told, now: &Time) -> Event {
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                ..Default::default()
+            },
+            involved_object: about,
+            reason: Some(told.reason.clone()),
+            message: Some(told.message.clone()),
+            type_: Some(if told.warning { "Warning" } else { "Normal" }.to_owned()),
+            count: Some(1),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now.clone()),
+            source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(self.node.to_string()) }),
+            reporting_component: Some(COMPONENT.to_owned()),
+            reporting_instance: Some(self.node.to_string()),
+            ..Default::default()
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The Node object: made, made again when somebody deletes it, and kept true.
+//!
+//! # Invariants
+//! Labels, taints and the pod CIDR are written when the Node is made; later only the labels every node has are corrected,
+//! so what people label stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::json;
+
+use super::node_status::{Facts, essence, status};
+use super::reconnect::Reconnect;
+use super::{Agent, facts};
+use crate::runtime::Runtime;
+
+/// How often the machine is looked at, as Kubernetes has it.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often a network that is not there yet is looked for: pods and people wait for it.
+const NETWORK_EVERY: Duration = Duration::from_secs(2);
+/// How often the status is written when nothing changed, as Kubernetes has it: leases are the heartbeat.
+const TELL_EVERY: Duration = Duration::from_secs(300);
+/// Wait before a registration that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longest such wait: a server that comes back sees its nodes within this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
+
+/// Keeps the Node until shutdown.
+pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
+    let nodes: Api<Node> = Api::all(agent.client.clone());
+    let own = watcher::Config::default().fields(&format!("metadata.name={}", agent.options.node_name));
+    let mut watch = watcher(nodes.clone(), own).backoff(Reconnect::default()).boxed();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut keeper = Keeper { nodes, node: None, told: None, told_at: None, greeted: false, waits_for_network: false };
+    keeper.register(agent).await;
+    let mut seen_in_list = false;
+    loop {
+        tokio::select! {
+            () = agent.shutdown.cancelled() => return,
+            _ = ticks.tick() => keeper.tell(agent).await,
+            () = tokio::time::sleep(NETWORK_EVERY), if keeper.waits_for_network => keeper.tell(agent).await,
+            event = watch.next() => match event {
+                Some(Ok(Event::Init)) => seen_in_list = false,
+                Some(Ok(Event::Apply(node) | Event::InitApply(node))) => {
+                    seen_in_list = true;
+                    keeper.see(agent, node).await;
+                }
+                Some(Ok(Event::InitDone)) if seen_in_list => {}
+                Some(Ok(Event::InitDone | Event::Delete(_))) => keeper.register(agent).await,
+                // The watcher waits and lists again by itself; the lease tells people about the server.
+                Some(Err(error)) => tracing::debug!("watch of node {}: {error}", agent.options.node_name),
+                None => return,
+            },
+        }
+    }
+}
+
+struct Keeper {
+    nodes: Api<Node>,
+    node: Option<Node>,
+    told: Option<NodeStatus>,
+    told_at: Option<Timestamp>,
+    greeted: bool,
+    waits_for_network: bool,
+}
+
+impl Keeper {
+    /// Makes the Node, or takes over the one that is there; tries until it works or shutdown.
+    async fn register<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
+        let (mut wait, mut logged) = (RETRY_AFTER, false);
+        loop {
+            match self.try_register(agent).await {
+                Ok(()) => break,
+                Err(error) if !logged => {
+                    logged = true;
+                    tracing::warn!("node {} can't be registered yet: {error}", agent.options.node_name);
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = agent.shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_AFTER_MAX),
+            }
+        }
+        self.told = None;
+        self.tell(agent).await;
+        if !self.greeted {
+            self.greeted = true;
+            agent.recorder.node_event(&reference(agent), "Normal", "Starting", "Starting kubelet.");
+        }
+    }
+
+    async fn try_register<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) -> Result<(), kube::Error> {
+        let name = &agent.options.node_name;
+        match self.nodes.create(&PostParams::default(), &new_node(agent)).await {
+            Ok(node) => {
+                tracing::info!("node {name} is registered");
+                self.node = Some(node);
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let patch = Patch::Merge(json!({"metadata": {"labels": own_labels(agent)}}));
+                self.node = Some(self.nodes.patch(name, &PatchParams::default(), &patch).await?);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Somebody may have changed our conditions: the controller does when our heartbeat was late.
+    async fn see<R: Runtime>(&mut self, agent: &Arc<Agent<R>>, node: Node) {
+        let overruled = self.told.as_ref().is_some_and(|told| ready(Some(told)) != ready(node.status.as_ref()));
+        self.node = Some(node);
+        if overruled {
+            self.told = None;
+            self.tell(agent).await;
+        }
+    }
+
+    /// Writes the status when it changed, or when it is old.
+    async fn tell<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
+        let now = Timestamp::now();
+        let facts = Facts {
+            capacity: facts::capacity(&agent.options.data_dir).await,
+            info: facts::system_info(agent.runtime.version()).await,
+            addresses: agent.addresses.clone(),
+            hostname: agent.options.node_name.clone(),
+            images: agent.runtime.list_images().await.unwrap_or_default(),
+            pressure: agent.conditions(),
+            no_network: agent.runtime.network_ready().await.err(),
+        };
+        self.waits_for_network = facts.no_network.is_some();
+        let old = self.node.as_ref().and_then(|n| n.status.as_ref());
+        let status = status(&facts, old, now);
+        let due = self.told_at.is_none_or(|at| now.duration_since(at) >= TELL_EVERY.try_into().unwrap_or_default());
+        if !due && self.told.as_ref() == Some(&essence(&status)) {
+            return;
+        }
+        let name = &agent.options.node_name;
+        let patch = Patch::Strategic(json!({"status": status}));
+        match self.nodes.patch_status(name, &PatchParams::default(), &patch).await {
+            Ok(node) => {
+                self.node = Some(node);
+                self.told = Some(essence(&status));
+                self.told_at = Some(now);
+            }
+            // The watch sees a deletion and registers again; all else is tried at the next tick.
+            Err(error) => tracing::debug!("status of node {name}: {error}"),
+        }
+    }
+}
+
+/// What the condition Ready says.
+fn ready(status: Option<&NodeStatus>) -> Option<&str> {
+    status?.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready").map(|c| c.status.as_str())
+}
+
+/// The labels every node has.
+fn own_labels<R>(agent: &Agent<R>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("kubernetes.io/hostname".to_owned(), agent.options.node_name.clone()),
+        ("kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("kubernetes.io/arch".to_owned(), facts::go_arch().to_owned()),
+        ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("beta.kubernetes.io/arch".to_owned(), facts::go_arch().to_owned()),
+    ]);
+    labels.extend(agent.options.labels.clone());
+    labels
+}
+
+fn new_node<R>(agent: &Agent<R>) -> Node {
+    let options = &agent.options;
+    Node {
+        metadata: ObjectMeta {
+            name: Some(options.node_name.clone()),
+            labels: Some(own_labels(agent)),
+            ..Default::default()
+        },
+        spec: Some(NodeSpec {
+            pod_cidr: options.pod_cidrs.first().cloned(),
+            pod_cidrs: Some(options.pod_cidrs.clone()).filter(|cidrs| !cidrs.is_empty()),
+            taints: Some(options.taints.clone()).filter(|t| !t.is_empty()),
+            ..Default::default()
+        }),
+        status: None,
+    }
+}
+
+pub(super) fn reference<R>(agent: &Agent<R>) -> ObjectReference {
+    let name = agent.options.node_name.clone();
+    ObjectReference { kind: Some("Node".to_owned()), uid: Some(name.clone()), name: Some(name), ..Default::default() }
+}

@@ -1,0 +1,191 @@
+//! Which pods this node has: the watch of the API server, the workers, and who wakes them.
+//!
+//! # Invariants
+//! - A pod that is missing is ended only after a whole list, or by a deletion in the watch.
+//! - Pods that an earlier agent kept on disk run on without the API server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use super::reconnect::Reconnect;
+use super::worker::{Order, Worker};
+use super::{Agent, cache, stop};
+use crate::runtime::Runtime;
+
+/// An agent that starts waits this long for its API server before it goes by what an earlier agent kept.
+const KEPT_AFTER: Duration = Duration::from_secs(5);
+/// How long the last worker may finish its step at shutdown; containers are not touched.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Runs the workers until shutdown.
+pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
+    let pods: Api<Pod> = Api::all(agent.client.clone());
+    let own = watcher::Config::default().fields(&format!("spec.nodeName={}", agent.options.node_name));
+    let mut watch = watcher(pods, own).backoff(Reconnect::default()).boxed();
+    let mut runtime_events = agent.runtime.events();
+    let mut roster =
+        Roster { agent: Arc::clone(agent), orders: BTreeMap::new(), workers: JoinSet::new(), listing: None };
+    let kept_after = tokio::time::sleep(KEPT_AFTER);
+    tokio::pin!(kept_after);
+    let (mut listed, mut failing) = (false, false);
+    loop {
+        tokio::select! {
+            () = agent.shutdown.cancelled() => break,
+            event = watch.next() => match event {
+                Some(Ok(event)) => {
+                    if failing {
+                        tracing::info!("node {}: the API server answers again", agent.options.node_name);
+                    }
+                    failing = false;
+                    listed |= matches!(event, Event::InitDone);
+                    roster.hear(event).await;
+                }
+                Some(Err(error)) => {
+                    if !failing {
+                        tracing::warn!("node {}: the watch of pods is broken, what runs goes on: {error}", agent.options.node_name);
+                    }
+                    failing = true;
+                }
+                None => break,
+            },
+            event = runtime_events.recv() => match event {
+                Ok(id) => roster.wake(agent.pod_of_sandbox(&id).as_deref()),
+                Err(broadcast::error::RecvError::Lagged(_)) => roster.wake(None),
+                // The runtime tells nothing any more; workers look by themselves.
+                Err(broadcast::error::RecvError::Closed) => tokio::time::sleep(KEPT_AFTER).await,
+            },
+            () = agent.nudge.notified() => roster.wake(None),
+            () = &mut kept_after, if !listed => {
+                listed = true;
+                roster.take_kept().await;
+            }
+            Some(done) = roster.workers.join_next(), if !roster.workers.is_empty() => {
+                match done {
+                    Ok(uid) => drop(roster.orders.remove(&uid)),
+                    Err(error) => tracing::error!("a pod's worker broke: {error}"),
+                }
+            }
+        }
+    }
+    drop(tokio::time::timeout(FAREWELL, async { while roster.workers.join_next().await.is_some() {} }).await);
+}
+
+struct Roster<R> {
+    agent: Arc<Agent<R>>,
+    orders: BTreeMap<String, watch::Sender<Order>>,
+    workers: JoinSet<String>,
+    /// UIDs of the list that comes in now.
+    listing: Option<Vec<String>>,
+}
+
+impl<R: Runtime> Roster<R> {
+    async fn hear(&mut self, event: Event<Pod>) {
+        match event {
+            Event::Init => self.listing = Some(Vec::new()),
+            Event::InitApply(pod) => {
+                if let (Some(listing), Some(uid)) = (&mut self.listing, &pod.metadata.uid) {
+                    listing.push(uid.clone());
+                }
+                self.order(pod, false);
+            }
+            Event::InitDone => {
+                let listed = self.listing.take().unwrap_or_default();
+                self.end_missing(&listed).await;
+            }
+            Event::Apply(pod) => self.order(pod, false),
+            Event::Delete(pod) => self.order(pod, true),
+        }
+    }
+
+    /// Tells the pod's worker; a pod that is new gets one.
+    fn order(&mut self, mut pod: Pod, gone: bool) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        // Nobody here reads who wrote which field, and it is a third of the object.
+        pod.metadata.managed_fields = None;
+        let order = Order { pod: Arc::new(pod), gone };
+        if let Some(orders) = self.orders.get(&uid)
+            && orders.receiver_count() > 0
+        {
+            orders.send_replace(order);
+            return;
+        }
+        if gone {
+            return;
+        }
+        let (sender, receiver) = watch::channel(order);
+        self.orders.insert(uid.clone(), sender);
+        let worker = Worker::new(Arc::clone(&self.agent), uid.clone(), receiver);
+        self.workers.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    /// Lets workers look: one, or all.
+    fn wake(&self, uid: Option<&str>) {
+        for (_, orders) in self.orders.iter().filter(|(id, _)| uid.is_none_or(|uid| uid == id.as_str())) {
+            orders.send_modify(|_| {});
+        }
+    }
+
+    /// Goes by what an earlier agent kept.
+    async fn take_kept(&mut self) {
+        let kept = cache::load(&self.agent.options).await;
+        if !kept.is_empty() {
+            tracing::info!("node {}: {} pods go on without the API server", self.agent.options.node_name, kept.len());
+        }
+        kept.into_iter().for_each(|pod| self.order(pod, false));
+    }
+
+    /// Ends what a whole list no longer has: pods with a worker, and what an earlier agent left.
+    async fn end_missing(&mut self, listed: &[String]) {
+        let missing: Vec<String> = self.orders.keys().filter(|uid| !listed.contains(uid)).cloned().collect();
+        for uid in missing {
+            if let Some(orders) = self.orders.get(&uid) {
+                orders.send_modify(|order| order.gone = true);
+            }
+        }
+        for pod in cache::load(&self.agent.options).await {
+            let Some(uid) = pod.metadata.uid.clone() else { continue };
+            if listed.contains(&uid) || self.orders.contains_key(&uid) {
+                continue;
+            }
+            tracing::info!("pod {} is gone from the API server; it ends here too", super::pod_words(&pod));
+            self.order(pod, false);
+            if let Some(orders) = self.orders.get(&uid) {
+                orders.send_modify(|order| order.gone = true);
+            }
+        }
+        self.end_unknown(listed).await;
+    }
+
+    /// Sandboxes of pods nobody knows: the API server does not have them and their file is lost.
+    async fn end_unknown(&self, listed: &[String]) {
+        let Ok(sandboxes) = self.agent.runtime.list_pod_sandboxes().await else { return };
+        for sandbox in sandboxes {
+            let uid = sandbox.config.uid.clone();
+            if listed.contains(&uid) || self.orders.contains_key(&uid) {
+                continue;
+            }
+            let (namespace, name) = (&sandbox.config.namespace, &sandbox.config.name);
+            tracing::info!(
+                "a sandbox of {namespace}/{name} ({uid}) belongs to no pod of the API server; it is removed"
+            );
+            let agent = Arc::clone(&self.agent);
+            tokio::spawn(async move {
+                if let Err(error) = stop::clean(agent.as_ref(), &uid, None).await {
+                    tracing::warn!("sandbox of {uid}: {error}; the next list tries again");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What the API server is told of a pod.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use decide::pod_lifecycle::{self, Addresses};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::downward::Ips;
+use super::worker::Worker;
+use super::{Picture, patch, resources};
+use crate::runtime::{Runtime, RuntimeError};
+
+/// Steps that take longer than this are told before they end (an image that comes slowly).
+const TELL_WITHIN: Duration = Duration::from_millis(400);
+/// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
+const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
+
+impl<R: Runtime> Worker<R> {
+    fn addresses(&self, picture: &Picture) -> Addresses {
+        let host_network = self.state.pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
+        let pod: Vec<IpAddr> = if host_network { self.agent.addresses.clone() } else { picture.ips.clone() };
+        Addresses { host: self.agent.addresses.clone(), pod }
+    }
+
+    /// The addresses a container may ask for.
+    pub(super) fn ips(&self, picture: &Picture) -> Ips {
+        let texts = |list: Vec<IpAddr>| list.iter().map(ToString::to_string).collect();
+        let addresses = self.addresses(picture);
+        Ips { host: texts(addresses.host), pod: texts(addresses.pod) }
+    }
+
+    fn status(&self, picture: &Picture, ended: bool) -> PodStatus {
+        let mut status = pod_lifecycle::status(&self.looked(picture), &self.addresses(picture), ended);
+        if self.state.turned_away {
+            // Nothing of it was ever begun: no container waits.
+            (status.container_statuses, status.init_container_statuses) = (None, None);
+        }
+        status.qos_class.get_or_insert_with(|| resources::qos(&self.state.pod).to_owned());
+        status
+    }
+
+    /// Writes the status when it changed.
+    ///
+    /// # Errors
+    /// When the API server can't be told now. A pod it no longer has is no error: the watch says so.
+    pub(super) async fn tell(&mut self, picture: &Picture, ended: bool) -> Result<(), RuntimeError> {
+        let status = self.status(picture, ended);
+        self.count_start(&status);
+        let new = patch::canonical(&status);
+        let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
+        let Some(body) = patch::patch(&self.uid, &old, &new) else { return Ok(()) };
+        let again = self.state.told.as_ref().is_some_and(|(told, at)| *told == new && at.elapsed() < SAME_STATUS_AFTER);
+        if again {
+            return Ok(());
+        }
+        match self.send(&body).await {
+            Ok(pod) => {
+                let mut own = Pod::clone(&self.state.pod);
+                own.status = pod.status;
+                own.metadata.resource_version = pod.metadata.resource_version;
+                self.state.pod = Arc::new(own);
+                self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
+                self.state.told = Some((new, Instant::now()));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(RuntimeError::Failed(format!("the status can't be written: {error}"))),
+        }
+    }
+
+    /// The first time that a pod which came to this agent runs.
+    fn count_start(&mut self, new: &PodStatus) {
+        let phase = |status: Option<&PodStatus>| status.and_then(|s| s.phase.clone()).unwrap_or_default();
+        if phase(Some(new)) == "Running"
+            && let Some(since) = self.state.since.take()
+            && phase(self.state.pod.status.as_ref()) != "Running"
+        {
+            self.agent.counters.started(since.elapsed());
+        }
+    }
+
+    async fn send(&self, body: &Value) -> Result<Pod, kube::Error> {
+        let meta = &self.state.pod.metadata;
+        let namespace = meta.namespace.as_deref().unwrap_or("default");
+        let pods: Api<Pod> = Api::namespaced(self.agent.client.clone(), namespace);
+        let name = meta.name.as_deref().unwrap_or_default();
+        pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await
+    }
+
+    /// Waits for `work`; when that takes long, tells meanwhile what the pod waits for.
+    pub(super) async fn telling<T>(&self, picture: &Picture, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(TELL_WITHIN) => {}
+        }
+        let status = self.status(picture, false);
+        let told = async {
+            let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
+            if let Some(body) = patch::patch(&self.uid, &old, &patch::canonical(&status)) {
+                drop(self.send(&body).await);
+            }
+        };
+        let (done, ()) = tokio::join!(work, told);
+        done
+    }
+}

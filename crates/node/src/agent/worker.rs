@@ -1,0 +1,252 @@
+//! One pod's worker: looks, asks [`decide::pod_lifecycle`], does, tells, waits.
+//!
+//! # Invariants
+//! - One worker a pod UID, so no two steps of a pod run at once.
+//! - Whatever it waits for, a new order (a changed or deleted pod) wakes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use decide::pod_lifecycle::{self, Look, Memory, Plan, PodFailure, StartFailure, Step};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::probes::Probes;
+use super::{Agent, Picture, cache, last_words, observe};
+use crate::runtime::{Runtime, RuntimeError};
+use crate::volumes::Mounted;
+
+/// A pod is looked at this often even when nothing happens: a lost event costs no more.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Wait after a trouble that has no time of its own.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Longest such wait.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Plans carried out in one turn: a pod with the most containers gets up in one, and a loop ends.
+const PLANS_MAX: usize = 64;
+
+/// What the worker is told.
+#[derive(Clone)]
+pub(super) struct Order {
+    /// As the API server has it.
+    pub(super) pod: Arc<Pod>,
+    /// The API server no longer has it.
+    pub(super) gone: bool,
+}
+
+/// See the module.
+pub(super) struct Worker<R> {
+    pub(super) agent: Arc<Agent<R>>,
+    pub(super) uid: String,
+    pub(super) orders: watch::Receiver<Order>,
+    pub(super) state: State,
+}
+
+/// What the worker remembers between turns.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) pod: Arc<Pod>,
+    pub(super) memory: Memory,
+    pub(super) probes: Probes,
+    pub(super) mounted: Option<Mounted>,
+    pub(super) mount_failure: Option<StartFailure>,
+    pub(super) renewed: Option<Instant>,
+    pub(super) again_at: Option<Timestamp>,
+    pub(super) last_words: BTreeMap<String, String>,
+    pub(super) told: Option<(Value, Instant)>,
+    pub(super) trouble: Option<Duration>,
+    pub(super) ended: bool,
+    /// It was never let in.
+    pub(super) turned_away: bool,
+    /// Its end can't take the time that the pod asks for.
+    pub(super) hurried: bool,
+    /// When the pod came; None once it has run.
+    pub(super) since: Option<Instant>,
+    /// It was told that the pod waits for the node's network.
+    pub(super) network_told: bool,
+}
+
+/// Until that time, or until the next look.
+fn wait_until(at: Option<Timestamp>) -> Duration {
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    at.map_or(LOOK_EVERY, |at| left(at).min(LOOK_EVERY))
+}
+
+impl<R: Runtime> Worker<R> {
+    pub(super) fn new(agent: Arc<Agent<R>>, uid: String, orders: watch::Receiver<Order>) -> Self {
+        let pod = Arc::clone(&orders.borrow().pod);
+        Self { agent, uid, orders, state: State { pod, since: Some(Instant::now()), ..Default::default() } }
+    }
+
+    /// Until the pod is gone from this node, or shutdown. Its long parts are boxed: a pod at rest, of which a node has 110,
+    /// holds none of what they need.
+    pub(super) async fn run(mut self) {
+        Box::pin(cache::save(&self.agent.options, &self.uid, &self.state.pod)).await;
+        loop {
+            let order = self.orders.borrow_and_update().clone();
+            self.take(&order);
+            let until = if order.gone || order.pod.metadata.deletion_timestamp.is_some() {
+                match Box::pin(self.end(&order)).await {
+                    Ok(true) => return,
+                    Ok(false) => self.later(None),
+                    Err(error) => self.later(Some(error.to_string())),
+                }
+            } else {
+                let begun = Instant::now();
+                let turned = Box::pin(self.turn()).await;
+                self.agent.counters.turned(begun.elapsed());
+                match turned {
+                    Ok(again_at) => self.calm(again_at),
+                    Err(error) => self.later(Some(error.to_string())),
+                }
+            };
+            let changed = self.state.probes.answers.clone();
+            tokio::select! {
+                () = self.agent.shutdown.cancelled() => return,
+                order = self.orders.changed() => if order.is_err() { return },
+                () = changed.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// The newer of what the API server says and what this worker told it.
+    pub(super) fn take(&mut self, order: &Order) {
+        let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
+        let stale = version(&order.pod) < version(&self.state.pod);
+        let spec_changed =
+            order.pod.spec != self.state.pod.spec || order.pod.metadata.uid != self.state.pod.metadata.uid;
+        let mut pod = Pod::clone(&order.pod);
+        if stale {
+            pod.status.clone_from(&self.state.pod.status);
+            pod.metadata.resource_version.clone_from(&self.state.pod.metadata.resource_version);
+        }
+        self.state.pod = Arc::new(pod);
+        self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
+        if spec_changed {
+            let (agent, uid, pod) = (Arc::clone(&self.agent), self.uid.clone(), Arc::clone(&self.state.pod));
+            tokio::spawn(async move { cache::save(&agent.options, &uid, &pod).await });
+        }
+    }
+
+    fn calm(&mut self, again_at: Option<Timestamp>) -> Instant {
+        self.state.trouble = None;
+        Instant::now() + wait_until(again_at)
+    }
+
+    fn later(&mut self, error: Option<String>) -> Instant {
+        let wait = self.state.trouble.map_or(RETRY_AFTER, |w| (w * 2).min(RETRY_AFTER_MAX));
+        if let Some(error) = error.filter(|_| self.state.trouble.is_none()) {
+            tracing::warn!("pod {}: {error}; it is tried again", super::pod_words(&self.state.pod));
+        }
+        self.state.trouble = Some(wait);
+        Instant::now() + wait.min(wait_until(self.state.again_at))
+    }
+
+    /// One turn: plans and steps until nothing is left to do now.
+    async fn turn(&mut self) -> Result<Option<Timestamp>, RuntimeError> {
+        if let Some(failure) = self.agent.take_eviction(&self.uid) {
+            self.give_up(failure);
+        }
+        for _ in 0..PLANS_MAX {
+            let picture = self.look().await?;
+            let plan = self.plan(&picture);
+            self.state.again_at = plan.again_at;
+            if plan.steps.is_empty() && picture.runs() && self.renew(&picture).await {
+                continue;
+            }
+            if plan.steps.is_empty() || self.state.ended {
+                self.tell(&picture, self.state.ended).await?;
+                return Ok(plan.again_at);
+            }
+            let again = Box::pin(self.carry_out(&picture, &plan)).await?;
+            if self.orders.has_changed().unwrap_or(true) || self.agent.shutdown.is_cancelled() {
+                return Ok(Some(Timestamp::now()));
+            }
+            if let Some(at) = again {
+                let picture = self.look().await?;
+                self.plan(&picture);
+                self.state.again_at = Some(at);
+                self.tell(&picture, false).await?;
+                return Ok(Some(at));
+            }
+        }
+        Ok(Some(Timestamp::now()))
+    }
+
+    /// The pod ends for the node, and soon.
+    pub(super) fn give_up(&mut self, failure: PodFailure) {
+        if self.state.memory.failed.is_some() {
+            return;
+        }
+        self.agent.recorder.pod_event(&self.state.pod, None, true, &failure.reason, &failure.message);
+        self.state.memory.failed = Some(failure);
+        self.state.hurried = true;
+    }
+
+    async fn look(&mut self) -> Result<Picture, RuntimeError> {
+        let mut picture = observe(self.agent.runtime.as_ref(), &self.uid).await?;
+        for old in std::mem::take(&mut picture.older) {
+            self.agent.runtime.stop_pod_sandbox(&old).await?;
+            self.agent.runtime.remove_pod_sandbox(&old).await?;
+            self.agent.forget_sandbox(&old);
+        }
+        if let Some(id) = picture.sandbox_id() {
+            self.agent.note_sandbox(id, &self.uid);
+        }
+        last_words::read(&self.agent, &self.state.pod, &mut picture, &mut self.state.last_words).await;
+        let ip = self.ips(&picture).pod.first().cloned().unwrap_or_default();
+        let pod = Arc::clone(&self.state.pod);
+        self.state.probes.follow(&self.agent, &pod, &picture.containers, &ip);
+        self.state.memory.probes = self.state.probes.answers.all();
+        Ok(picture)
+    }
+
+    fn plan(&mut self, picture: &Picture) -> Plan {
+        let plan = pod_lifecycle::next(&self.looked(picture));
+        for note in &plan.notes {
+            let about = Some(note.container.as_str());
+            self.agent.recorder.pod_event(&self.state.pod, about, note.warning, note.reason, &note.message);
+        }
+        self.state.memory.waiting.clone_from(&plan.waiting);
+        if self.state.memory.failed.is_none() {
+            self.state.memory.failed.clone_from(&plan.fail);
+        }
+        let sandbox_up = picture.sandbox.as_ref().is_some_and(|s| s.ready);
+        self.state.ended = plan.steps == [Step::EndPod] && !picture.runs() && !sandbox_up;
+        plan
+    }
+
+    pub(super) fn looked<'a>(&'a self, picture: &'a Picture) -> Look<'a> {
+        Look {
+            pod: &self.state.pod,
+            sandbox: picture.sandbox.as_ref(),
+            containers: &picture.containers,
+            memory: &self.state.memory,
+            now: Timestamp::now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::hollow::Hollow;
+
+    /// Most bytes of a task that waits.
+    const TASK_MAX: usize = 4096;
+
+    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_pod_at_rest_is_small() {
+        let bytes = size(Worker::<Hollow>::run);
+        assert!(bytes < TASK_MAX, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,406 @@
+//! A sandbox's life: made, watched, taken over from an earlier agent, stopped, removed.
+//!
+//! # Invariants
+//! - `sandbox.json` is written last: a directory without it was never ready, and is taken away at the next start.
+//! - All that is made for a sandbox lies in its directory, its cgroups and the network module; [`Inner::tear_down`]
+//!   finds it there whatever died when.
+//! - Only the shim writes records; once it has died, only this module.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::client::{Connection, ask, start_shim, within};
+use super::parts::{Images, Joining, PodNetwork};
+use super::{Inner, container, machine, mounts, pod_files};
+use crate::network::netns;
+use crate::runtime::{ContainerState, NamespaceMode, RuntimeError, SandboxConfig, SandboxId, SandboxStatus};
+use crate::shim::cgroup::Hierarchies;
+use crate::shim::files::{
+    CONTAINERS, NETNS, Record, SANDBOX, SHIM_CONFIG, SHIM_PID, SHIM_SOCKET, SHM, STATE, ShimConfig, read_json,
+    write_json,
+};
+use crate::shim::protocol::{Reply, Request};
+use crate::shim::start_ticks;
+
+/// A shim is there in some 10 ms; a machine that swaps takes longer.
+const SHIM_START_MAX: Duration = Duration::from_secs(30);
+/// The shim itself waits 10 s for killed processes.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+/// How long killed processes are waited for, and how often one looks.
+const KILL_WAITS_MAX: usize = 2000;
+const KILL_WAIT: Duration = Duration::from_millis(2);
+/// Passes over cgroups whose processes are ending.
+const CGROUP_REMOVALS_MAX: u32 = 50;
+
+/// What `sandbox.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(crate) config: SandboxConfig,
+    pub(crate) created_at: Timestamp,
+    pub(crate) ips: Vec<std::net::IpAddr>,
+}
+
+/// One sandbox.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) id: SandboxId,
+    pub(crate) dir: PathBuf,
+    pub(crate) saved: Saved,
+    /// Its shim answers.
+    pub(crate) alive: AtomicBool,
+    /// Held while it is stopped or removed.
+    pub(crate) ending: tokio::sync::Mutex<()>,
+}
+
+impl Sandbox {
+    fn new(id: SandboxId, dir: PathBuf, saved: Saved, alive: bool) -> Self {
+        Self { id, dir, saved, alive: AtomicBool::new(alive), ending: tokio::sync::Mutex::default() }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn status(&self) -> SandboxStatus {
+        SandboxStatus {
+            id: self.id.clone(),
+            config: self.saved.config.clone(),
+            ready: self.is_alive(),
+            created_at: self.saved.created_at,
+            ips: self.saved.ips.clone(),
+        }
+    }
+
+    /// The records of its containers, ended ones too.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        records(&self.dir)
+    }
+}
+
+fn records(dir: &Path) -> Vec<Record> {
+    let read = |path: PathBuf| read_json(&path.join(STATE)).ok();
+    children(&dir.join(CONTAINERS)).into_iter().filter_map(read).collect()
+}
+
+/// Entries of a directory; none when it is not there.
+pub(crate) fn children(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Failed(format!("{what}: {error}"))
+}
+
+impl<I: Images, N: PodNetwork> Inner<I, N> {
+    /// Makes a sandbox. The same pod's same attempt again gives the one that is there.
+    pub(crate) async fn make_sandbox(self: Arc<Self>, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {
+        let turn = self.turn(&config.uid);
+        let _one = turn.lock().await;
+        let same = |sandbox: &Arc<Sandbox>| {
+            let known = &sandbox.saved.config;
+            (known.uid.as_str(), known.attempt) == (config.uid.as_str(), config.attempt) && sandbox.is_alive()
+        };
+        if let Some(sandbox) = self.all_sandboxes().iter().find(|sandbox| same(sandbox)) {
+            return Ok(sandbox.status());
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let dir = self.pods_dir().join(&id);
+        match self.build(&id, &dir, config).await {
+            Ok(status) => Ok(status),
+            Err(error) => {
+                self.tear_down(&id, &dir).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The lock of a pod's sandboxes. Those that nobody holds are let go of, so there are as many as pods being made.
+    fn turn(&self, uid: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        making.retain(|_, turn| Arc::strong_count(turn) > 1);
+        making.entry(uid.to_owned()).or_default().clone()
+    }
+
+    async fn build(
+        self: &Arc<Self>,
+        id: &str,
+        dir: &Path,
+        config: SandboxConfig,
+    ) -> Result<SandboxStatus, RuntimeError> {
+        fs::create_dir_all(dir.join(CONTAINERS))
+            .map_err(|error| failed("failed to make the pod's directory", error))?;
+        let netns = dir.join(NETNS);
+        let with_network = config.network != NamespaceMode::Node;
+        let mut ips = Vec::new();
+        if with_network {
+            netns::create(&netns).map_err(|error| failed("failed to make the pod's network namespace", error))?;
+            let joining = Joining {
+                sandbox: id.to_owned(),
+                netns: netns.clone(),
+                namespace: config.namespace.clone(),
+                name: config.name.clone(),
+                uid: config.uid.clone(),
+                ports: config.ports.clone(),
+            };
+            ips = self
+                .network
+                .attach(&joining)
+                .await
+                .map_err(|error| failed("failed to set up the pod's network", error))?;
+        }
+        if config.ipc != NamespaceMode::Node {
+            mounts::mount_shm(&dir.join(SHM)).map_err(|error| failed("failed to mount the pod's /dev/shm", error))?;
+        }
+        let machine = machine::read(false).map_err(|error| failed("failed to read the machine", error))?;
+        pod_files::write(dir, &config, &ips, &machine.hostname)
+            .map_err(|error| failed("failed to write the pod's /etc files", error))?;
+        write_json(&dir.join(SHIM_CONFIG), &self.shim_config(id, &config, with_network.then_some(netns)))
+            .map_err(|error| failed("failed to write the shim's configuration", error))?;
+        within(SHIM_START_MAX, start_shim(self.options.program(), dir.to_owned())).await?;
+        let connection = Connection::open(dir, &Request::Subscribe, &[])
+            .map_err(|error| failed("the pod's shim died at once", error))?;
+        let saved = Saved { config, created_at: Timestamp::now(), ips };
+        write_json(&dir.join(SANDBOX), &saved).map_err(|error| failed("failed to write the sandbox's state", error))?;
+        let sandbox = Arc::new(Sandbox::new(SandboxId(id.to_owned()), dir.to_owned(), saved, true));
+        let status = sandbox.status();
+        self.insert(sandbox, Some(connection));
+        Ok(status)
+    }
+
+    fn shim_config(&self, id: &str, config: &SandboxConfig, netns: Option<PathBuf>) -> ShimConfig {
+        let named = config.network != NamespaceMode::Node && !config.hostname.is_empty();
+        ShimConfig {
+            sandbox: id.to_owned(),
+            pod_name: config.name.clone(),
+            pod_namespace: config.namespace.clone(),
+            hostname: named.then(|| config.hostname.clone()),
+            netns,
+            ipc: config.ipc,
+            pid: config.pid,
+            sysctls: config.sysctls.clone(),
+            cgroup: self.options.cgroup.join("shims"),
+            log_directory: config.log_directory.clone(),
+            log_links: self.options.log_links.clone(),
+            log_bytes_max: self.options.log_bytes_max,
+            log_files_max: self.options.log_files_max,
+        }
+    }
+
+    fn insert(self: &Arc<Self>, sandbox: Arc<Sandbox>, connection: Option<Connection>) {
+        self.lock_sandboxes().insert(sandbox.id.clone(), sandbox.clone());
+        if let Some(connection) = connection {
+            tokio::spawn(watch(Arc::downgrade(self), sandbox.clone(), connection));
+        }
+        self.tell(&sandbox.id);
+    }
+
+    /// Finds again what earlier agents made, and takes away what they left half made.
+    pub(crate) async fn take_over(self: &Arc<Self>) {
+        for dir in children(&self.pods_dir()) {
+            let Some(id) = dir.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+            let Ok(saved) = read_json::<Saved>(&dir.join(SANDBOX)) else {
+                self.tear_down(&id, &dir).await;
+                continue;
+            };
+            let connection = Connection::open(&dir, &Request::Subscribe, &[]).ok();
+            let sandbox = Arc::new(Sandbox::new(SandboxId(id), dir, saved, connection.is_some()));
+            if connection.is_none() {
+                self.bury(&sandbox).await;
+            }
+            self.insert(sandbox, connection);
+        }
+        self.sweep().await;
+    }
+
+    /// What belongs to no sandbox, for the machine was started anew or an agent was killed: data of containers, their
+    /// hold on images, network addresses.
+    async fn sweep(&self) {
+        let sandboxes = self.all_sandboxes();
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let live: BTreeSet<String> = sandboxes
+            .iter()
+            .flat_map(|sandbox| children(&sandbox.dir.join(CONTAINERS)))
+            .filter_map(|path| name(&path))
+            .collect();
+        for path in children(&self.data_dir()) {
+            if name(&path).is_none_or(|id| !live.contains(&id)) {
+                let _ = fs::remove_dir_all(&path);
+            }
+        }
+        let holders = live.iter().map(|id| self.holder(id)).collect();
+        if let Err(error) = self.images.retain_pins(&self.options.pin_prefix, &holders) {
+            tracing::warn!(%error, "images that no container uses any more stay");
+        }
+        let live = sandboxes.iter().map(|sandbox| sandbox.id.0.clone()).collect();
+        if let Err(error) = self.network.retain(&live).await {
+            tracing::warn!(%error, "network addresses that no pod uses any more stay");
+        }
+    }
+
+    /// The shim has died: what it held is killed and noted as ended.
+    pub(crate) async fn bury(&self, sandbox: &Sandbox) {
+        let _ending = sandbox.ending.lock().await;
+        sandbox.alive.store(false, Ordering::Release);
+        let (dir, groups) = (sandbox.dir.clone(), self.groups.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            for mut record in records(&dir) {
+                if record.state == ContainerState::Exited {
+                    continue;
+                }
+                kill_and_wait(&groups, &record.cgroup);
+                record.state = ContainerState::Exited;
+                record.pid = None;
+                record.pid_start = None;
+                record.finished_at = Some(Timestamp::now());
+                record.exit_code = Some(128 + libc::SIGKILL);
+                record.reason = "Error".to_owned();
+                record.message = "killed: the process that held its pod has died".to_owned();
+                let _ = write_json(&dir.join(CONTAINERS).join(&record.id).join(STATE), &record);
+            }
+        });
+        let _ = done.await;
+    }
+
+    /// Kills what runs in it, gives its network back. Its records stay.
+    pub(crate) async fn stop(&self, sandbox: &Sandbox) -> Result<(), RuntimeError> {
+        {
+            let _ending = sandbox.ending.lock().await;
+            self.end_shim(&sandbox.dir).await;
+            sandbox.alive.store(false, Ordering::Release);
+        }
+        self.bury(sandbox).await;
+        self.release(&sandbox.id.0, &sandbox.dir).await
+    }
+
+    /// Ends the shim, by its own means or by force.
+    async fn end_shim(&self, dir: &Path) {
+        if dir.join(SHIM_SOCKET).exists() {
+            let _ = within(SHUTDOWN_MAX, ask(dir, &Request::Shutdown)).await;
+        }
+        if let Some(pid) = running_shim(dir) {
+            // It may still be on its way out; a killed one is as good, its containers are killed after it.
+            // SAFETY: kill takes no memory; number and start time say that it is our shim.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        let _ = fs::remove_file(dir.join(SHIM_SOCKET));
+    }
+
+    async fn release(&self, id: &str, dir: &Path) -> Result<(), RuntimeError> {
+        let netns = dir.join(NETNS);
+        if netns.exists() {
+            self.network.detach(id).await.map_err(|error| failed("failed to take the pod's network down", error))?;
+            netns::remove(&netns).map_err(|error| failed("failed to remove the pod's network namespace", error))?;
+        }
+        mounts::unmount(&dir.join(SHM)).map_err(|error| failed("failed to unmount the pod's /dev/shm", error))
+    }
+
+    /// Removes all of a stopped sandbox.
+    pub(crate) async fn remove(&self, sandbox: &Sandbox) -> Result<(), RuntimeError> {
+        for record in sandbox.records() {
+            container::clean_up(self, sandbox, &record).await?;
+        }
+        let pod_group = self.pod_cgroup(&sandbox.saved.config.uid);
+        let shared =
+            |other: &Arc<Sandbox>| other.id != sandbox.id && other.saved.config.uid == sandbox.saved.config.uid;
+        if !self.all_sandboxes().iter().any(shared) {
+            self.remove_cgroup(&pod_group).await;
+        }
+        fs::remove_dir_all(&sandbox.dir)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            .map_err(|error| failed("failed to remove the pod's directory", error))?;
+        self.lock_sandboxes().remove(&sandbox.id);
+        self.remove_empty_cgroups().await;
+        self.tell(&sandbox.id);
+        Ok(())
+    }
+
+    /// Takes away a sandbox that was never ready.
+    async fn tear_down(&self, id: &str, dir: &Path) {
+        self.end_shim(dir).await;
+        for record in records(dir) {
+            self.groups.kill(&record.cgroup);
+            self.remove_cgroup(&record.cgroup).await;
+        }
+        if let Err(error) = self.release(id, dir).await {
+            tracing::warn!(sandbox = id, %error, "left over from a sandbox that could not be made");
+            return;
+        }
+        let _ = fs::remove_dir_all(dir);
+        self.remove_empty_cgroups().await;
+    }
+
+    /// Kills what is in a group, and removes it, waiting for processes that are ending.
+    pub(crate) async fn remove_cgroup(&self, group: &Path) {
+        for pass in 1..=CGROUP_REMOVALS_MAX {
+            if self.groups.remove(group) {
+                return;
+            }
+            self.groups.kill(group);
+            tokio::time::sleep(Duration::from_millis(u64::from(pass.min(20)))).await;
+        }
+        tracing::warn!(cgroup = %group.display(), "a control group could not be removed: a process in it does not end");
+    }
+
+    /// Without sandboxes, the groups of shims, node and instance go (the instance's only when it is the last node's).
+    async fn remove_empty_cgroups(&self) {
+        if !self.lock_sandboxes().is_empty() {
+            return;
+        }
+        let node = &self.options.cgroup;
+        for pass in 1..=CGROUP_REMOVALS_MAX {
+            let shims_gone = self.groups.remove_if_empty(&node.join("shims"));
+            let node_gone = self.groups.remove_if_empty(node);
+            if shims_gone && node_gone {
+                break;
+            }
+            // The last shim is ending.
+            tokio::time::sleep(Duration::from_millis(u64::from(pass.min(20)))).await;
+        }
+        if let Some(instance) = node.parent().filter(|parent| *parent != Path::new("/")) {
+            self.groups.remove_if_empty(instance);
+        }
+    }
+}
+
+/// Returns when nothing runs in the group, or what is in it can't be killed (waits for a disk).
+fn kill_and_wait(groups: &Hierarchies, group: &Path) {
+    for _ in 0..KILL_WAITS_MAX {
+        groups.kill(group);
+        if groups.processes(group).is_empty() {
+            return;
+        }
+        std::thread::sleep(KILL_WAIT);
+    }
+}
+
+/// The shim's process, if it still is that one.
+pub(crate) fn running_shim(dir: &Path) -> Option<i32> {
+    let text = fs::read_to_string(dir.join(SHIM_PID)).ok()?;
+    let (pid, start) = text.trim().split_once(' ')?;
+    let pid: i32 = pid.parse().ok()?;
+    (start_ticks(pid) == start.parse().ok()).then_some(pid)
+}
+
+/// Passes on what the shim tells, until it dies.
+async fn watch<I: Images, N: PodNetwork>(inner: Weak<Inner<I, N>>, sandbox: Arc<Sandbox>, mut connection: Connection) {
+    while let Some(reply) = connection.reply().await {
+        let Some(inner) = inner.upgrade() else { return };
+        if matches!(reply, Reply::Changed { .. }) {
+            inner.tell(&sandbox.id);
+        }
+    }
+    sandbox.alive.store(false, Ordering::Release);
+    if let Some(inner) = inner.upgrade() {
+        inner.bury(&sandbox).await;
+        inner.tell(&sandbox.id);
+    }
+}

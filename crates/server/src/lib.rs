@@ -1,0 +1,50 @@
+//! The Kubernetes HTTP API over a [`store::Store`]: discovery, verbs, watches, admission, authentication, the tunnel to
+//! the nodes.
+//!
+//! # Invariants
+//! - Only what the store made durable is acknowledged.
+//! - A request inside of the process goes the same way as one over a socket.
+//!
+//! # Absent
+//! Decisions of controllers: the server stores what it is told and says what is stored.
+
+mod admission;
+mod app;
+mod auth;
+mod backend;
+mod body;
+mod bootstrap;
+mod custom;
+mod discovery;
+mod error;
+mod event_expiry;
+#[doc(hidden)]
+pub mod fuzzing;
+mod limits;
+mod listen;
+mod metrics;
+mod negotiate;
+mod node_pods;
+mod object;
+pub mod pki;
+mod proxy;
+mod reasons;
+mod reply;
+mod request;
+mod reviews;
+mod seats;
+mod selection;
+mod server;
+mod service;
+mod services;
+mod shape;
+mod spdy;
+mod streams;
+mod tunnel;
+mod verbs;
+
+pub use backend::StoreConfig;
+pub use error::ServerError;
+pub use reasons::{Reasons, ReasonsAnswer, ReasonsAsked};
+pub use server::{Config, EVENT_TTL, Server};
+pub use services::{RangeError, ServiceRange};

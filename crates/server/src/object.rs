@@ -1,0 +1,239 @@
+//! Stored objects: how they are encoded, keyed, and read without being parsed.
+//!
+//! # Invariants
+//! - Stored bytes begin with `{"metadata":{"` and hold no resourceVersion: a reader's copy is the stored bytes with
+//!   `"resourceVersion":"N",` put in after the first 13.
+//! - Equal objects have equal bytes, so "nothing changed" is one comparison.
+
+use api::crd;
+use api::depth;
+use api::kinds::Kind;
+use api::status::{self, Status};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Map, Value};
+use store::{Entry, Revision};
+
+use crate::limits::OBJECT_BYTES_MAX;
+
+/// What every stored object begins with.
+const HEAD: &[u8] = br#"{"metadata":{"#;
+/// Room for the spliced resourceVersion: its name, quotes, and 20 digits.
+const SPLICE_BYTES: usize = 44;
+
+/// The stored form of an object.
+///
+/// # Errors
+/// 413 when it is larger or deeper than may be stored, 500 when it has no metadata.
+pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
+    let broken = || status::internal("an object without metadata can't be stored");
+    let map = object.as_object().ok_or_else(broken)?;
+    if depth::is_too_deep(object) {
+        return Err(status::request_too_large(&format!("limit is {} levels", depth::DEPTH_MAX)));
+    }
+    let metadata = map.get("metadata").and_then(Value::as_object).filter(|m| !m.is_empty()).ok_or_else(broken)?;
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(HEAD);
+    let mut first = true;
+    for (key, value) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
+        member(&mut out, &mut first, key, value)?;
+    }
+    if first {
+        return Err(broken());
+    }
+    out.push(b'}');
+    for (key, value) in map.iter().filter(|(key, _)| *key != "metadata") {
+        member(&mut out, &mut first, key, value)?;
+    }
+    out.push(b'}');
+    if out.len() > OBJECT_BYTES_MAX {
+        return Err(status::request_too_large(&format!("limit is {OBJECT_BYTES_MAX}")));
+    }
+    Ok(out.into())
+}
+
+fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) -> Result<(), Status> {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+    serde_json::to_writer(&mut *out, key).map_err(status::internal)?;
+    out.push(b':');
+    serde_json::to_writer(&mut *out, value).map_err(status::internal)
+}
+
+/// The object of an entry, with its resourceVersion.
+///
+/// # Errors
+/// 500 when the stored bytes are broken.
+pub(crate) fn decode(entry: &Entry) -> Result<Value, Status> {
+    decode_at(&entry.value, entry.mod_revision)
+}
+
+/// The object of stored bytes, as of a revision.
+pub(crate) fn decode_at(value: &[u8], revision: Revision) -> Result<Value, Status> {
+    let mut object: Value = serde_json::from_slice(value).map_err(status::internal)?;
+    metadata_mut(&mut object).insert("resourceVersion".to_owned(), Value::String(revision.0.to_string()));
+    Ok(object)
+}
+
+/// The object of an entry in the form of `kind`, which need not be the one that it is stored in.
+///
+/// # Errors
+/// 500 when the stored bytes are broken, or are of a version that this server can't make the kind's of.
+pub(crate) fn decode_as(kind: &Kind, entry: &Entry) -> Result<Value, Status> {
+    decode_at_as(kind, &entry.value, entry.mod_revision)
+}
+
+/// The object of stored bytes in the form of `kind`, as of a revision.
+///
+/// # Errors
+/// As above.
+pub(crate) fn decode_at_as(kind: &Kind, value: &[u8], revision: Revision) -> Result<Value, Status> {
+    let mut object = decode_at(value, revision)?;
+    match &kind.custom {
+        Some(custom) => crd::read(kind, custom, &mut object)?,
+        None => api::convert::from_stored(kind, &mut object),
+    }
+    Ok(object)
+}
+
+/// The stored form of an object of `kind`.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_as(kind: &Kind, object: &Value) -> Result<Bytes, Status> {
+    let mut stored = match &kind.custom {
+        Some(custom) if custom.storage_version == kind.version => return encode(object),
+        None if kind.stored_as.is_none() => return encode(object),
+        _ => object.clone(),
+    };
+    match &kind.custom {
+        Some(custom) => crd::store(kind, custom, &mut stored)?,
+        None => api::convert::to_stored(kind, &mut stored),
+    }
+    encode(&stored)
+}
+
+/// The metadata of an object; made when it has none.
+pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    match object["metadata"].as_object_mut() {
+        Some(map) => map,
+        None => unreachable!("made an object just above"),
+    }
+}
+
+/// A string in the metadata, empty when absent.
+pub(crate) fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// Whether a list in the metadata has members.
+pub(crate) fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
+}
+
+/// Appends the reader's form of stored bytes.
+pub(crate) fn splice(out: &mut impl BufMut, value: &[u8], revision: Revision) {
+    let at = HEAD.len().min(value.len());
+    out.put_slice(&value[..at]);
+    out.put_slice(b"\"resourceVersion\":\"");
+    out.put_slice(revision.0.to_string().as_bytes());
+    out.put_slice(b"\",");
+    out.put_slice(&value[at..]);
+}
+
+/// Appends the reader's form of stored bytes, in the form of `kind`.
+///
+/// # Errors
+/// 500 when the stored bytes are broken.
+pub(crate) fn splice_as(kind: &Kind, out: &mut BytesMut, value: &[u8], revision: Revision) -> Result<(), Status> {
+    match kind.is_seen_as_stored() {
+        true => splice(out, value, revision),
+        false => out.extend_from_slice(decode_at_as(kind, value, revision)?.to_string().as_bytes()),
+    }
+    Ok(())
+}
+
+/// The reader's form of stored bytes.
+pub(crate) fn spliced(value: &[u8], revision: Revision) -> Bytes {
+    let mut out = BytesMut::with_capacity(value.len() + SPLICE_BYTES);
+    splice(&mut out, value, revision);
+    out.freeze()
+}
+
+/// The metadata's text inside stored bytes, for partial reads.
+pub(crate) fn metadata_text(value: &[u8]) -> &[u8] {
+    value.get(HEAD.len() - 1..).unwrap_or_default()
+}
+
+/// What the keys of a kind begin with; objects that are served in two forms have one key.
+fn group(kind: &Kind) -> &str {
+    match kind.stored().group {
+        "" => "core",
+        group => group,
+    }
+}
+
+/// The prefix of all keys of a kind, or of those in a namespace.
+pub(crate) fn prefix(kind: &Kind, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) if kind.namespaced => format!("/registry/{}/{}/{namespace}/", group(kind), kind.plural),
+        _ => format!("/registry/{}/{}/", group(kind), kind.plural),
+    }
+}
+
+/// The key of one object.
+pub(crate) fn key(kind: &Kind, namespace: Option<&str>, name: &str) -> String {
+    prefix(kind, namespace) + name
+}
+
+/// Namespace and name in a key.
+pub(crate) fn names_of_key<'a>(kind: &Kind, key: &'a [u8]) -> (&'a str, &'a str) {
+    let key = std::str::from_utf8(key).unwrap_or_default();
+    let rest = key.get(prefix(kind, None).len()..).unwrap_or_default();
+    rest.split_once('/').unwrap_or(("", rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_stored_reads_back_with_its_revision() {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "\u{e9}\n"},
+            "metadata": {"name": "x", "resourceVersion": "9", "labels": {"k": "v"}}});
+        let stored = encode(&object).unwrap();
+        assert!(
+            stored.starts_with(br#"{"metadata":{""#) && !String::from_utf8_lossy(&stored).contains("resourceVersion")
+        );
+        let read: Value = serde_json::from_slice(&spliced(&stored, Revision(42))).unwrap();
+        assert_eq!(read["metadata"]["resourceVersion"], "42");
+        assert_eq!(read["data"], object["data"]);
+        assert_eq!(read, decode_at(&stored, Revision(42)).unwrap());
+    }
+
+    #[test]
+    fn what_can_not_be_stored() {
+        assert_eq!(encode(&json!({"kind": "X"})).unwrap_err().code, 500);
+        let large = json!({"metadata": {"name": "x"}, "data": "y".repeat(OBJECT_BYTES_MAX)});
+        assert_eq!(encode(&large).unwrap_err().code, 413);
+        let deep = (0..depth::DEPTH_MAX).fold(json!({}), |inner, _| json!([inner]));
+        assert_eq!(encode(&json!({"metadata": {"name": "x"}, "data": deep})).unwrap_err().code, 413);
+    }
+
+    #[test]
+    fn keys() {
+        let pods = api::kinds::find("", "v1", "pods").unwrap();
+        let nodes = api::kinds::find("", "v1", "nodes").unwrap();
+        assert_eq!(key(pods, Some("a"), "b"), "/registry/core/pods/a/b");
+        assert_eq!(key(nodes, None, "n"), "/registry/core/nodes/n");
+        assert_eq!(names_of_key(pods, b"/registry/core/pods/a/b"), ("a", "b"));
+        assert_eq!(names_of_key(nodes, b"/registry/core/nodes/n"), ("", "n"));
+    }
+}

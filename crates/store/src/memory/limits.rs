@@ -1,0 +1,18 @@
+//! Every bound of what is kept in memory, with its reason.
+
+/// Default bound of the history, in events: a fleet of 5,000 nodes renews 500 leases a second, so this is some three
+/// minutes for a watcher to come back after a break.
+pub(crate) const HISTORY_EVENTS_MAX: usize = 100_000;
+
+/// Default bound of what the history holds beyond the current values.
+pub(crate) const HISTORY_BYTES_MAX: usize = 64 << 20;
+
+/// When the history is over a bound, forget this share of it, so that forgetting runs in strides, not at each commit.
+pub(crate) const COMPACT_SHARE: usize = 8;
+
+/// What one event costs besides the values that only it holds: the event, its pointers, a key shared with the entry.
+pub(super) const EVENT_OVERHEAD_BYTES: usize = 256;
+
+/// Default bound of one watcher's queue beyond its backlog, in events: a second of the busiest kind. Who is slower
+/// lists again, which costs less than holding its events.
+pub(crate) const WATCH_QUEUE_EVENTS_MAX: usize = 8192;

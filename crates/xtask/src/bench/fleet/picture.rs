@@ -1,0 +1,213 @@
+//! What the API server tells of nodes and pods, followed by two watches.
+//!
+//! # Invariants
+//! - Every question is answered from counters: a fleet's size does not slow the observer down.
+//! - The fewest available daemons are kept for each event, not for each look: a budget that was exceeded for a moment shows.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::load::{Connection, Lines, Target};
+
+/// Nodes and pods as they stand.
+pub(super) struct Picture {
+    nodes: Lines,
+    pods: Lines,
+    state: State,
+}
+
+#[derive(Default)]
+struct State {
+    ready_nodes: HashMap<String, bool>,
+    nodes_ready: usize,
+    pods: HashMap<String, Pod>,
+    sets: HashMap<String, Set>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Pod {
+    set: String,
+    node: String,
+    image: String,
+    ready: bool,
+}
+
+/// What is counted of one DaemonSet's pods.
+#[derive(Debug, Default)]
+pub(super) struct Set {
+    /// All pods, those that end included.
+    pub(super) pods: usize,
+    /// Ready pods that do not end, by node.
+    ready: HashMap<String, usize>,
+    /// The same by image.
+    by_image: HashMap<String, usize>,
+    /// The fewest nodes with a ready pod since [`Picture::mark`].
+    pub(super) fewest: usize,
+}
+
+impl Set {
+    /// Nodes with a ready pod.
+    pub(super) fn available(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Ready pods of an image.
+    pub(super) fn of_image(&self, image: &str) -> usize {
+        self.by_image.get(image).copied().unwrap_or_default()
+    }
+
+    /// Whether no node has two.
+    pub(super) fn is_one_each(&self) -> bool {
+        self.pods == self.ready.len() && self.ready.values().all(|count| *count == 1)
+    }
+
+    fn count(&mut self, pod: &Pod, by: isize) {
+        self.pods = self.pods.saturating_add_signed(by);
+        if !pod.ready {
+            return;
+        }
+        for (counts, key) in [(&mut self.ready, &pod.node), (&mut self.by_image, &pod.image)] {
+            let count = counts.entry(key.clone()).or_default();
+            *count = count.saturating_add_signed(by);
+            if *count == 0 {
+                counts.remove(key);
+            }
+        }
+    }
+}
+
+impl Picture {
+    /// Begins to follow.
+    pub(super) async fn open(target: &Target) -> Result<Picture> {
+        let nodes = Connection::open(target).await?.follow("/api/v1/nodes?watch=1").await?;
+        let pods = Connection::open(target).await?.follow("/api/v1/namespaces/default/pods?watch=1").await?;
+        Ok(Picture { nodes, pods, state: State::default() })
+    }
+
+    /// How many nodes are Ready.
+    pub(super) fn nodes_ready(&self) -> usize {
+        self.state.nodes_ready
+    }
+
+    /// A DaemonSet's pods, by the value of their label `app`.
+    pub(super) fn set(&mut self, app: &str) -> &Set {
+        self.state.sets.entry(app.to_owned()).or_default()
+    }
+
+    /// Counts the fewest anew.
+    pub(super) fn mark(&mut self, app: &str) {
+        let set = self.state.sets.entry(app.to_owned()).or_default();
+        set.fewest = set.available();
+    }
+
+    /// Takes in what comes until something holds.
+    pub(super) async fn until(&mut self, mut holds: impl FnMut(&mut Picture) -> bool) -> Result<()> {
+        while !holds(self) {
+            tokio::select! {
+                line = self.nodes.next() => self.state.node(&event(line?)?),
+                line = self.pods.next() => self.state.pod(&event(line?)?),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event(line: Option<Bytes>) -> Result<Value> {
+    let event: Value = serde_json::from_slice(&line.context("a watch ended")?)?;
+    if event["type"] == "ERROR" {
+        bail!("a watch broke: {}", event["object"]["message"]);
+    }
+    Ok(event)
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+impl State {
+    fn node(&mut self, event: &Value) {
+        let object = &event["object"];
+        let ready = event["type"] != "DELETED" && is_ready(object);
+        let was = self.ready_nodes.insert(text(&object["metadata"]["name"]), ready).unwrap_or_default();
+        self.nodes_ready = self.nodes_ready + usize::from(ready) - usize::from(was);
+    }
+
+    fn pod(&mut self, event: &Value) {
+        let object = &event["object"];
+        let name = text(&object["metadata"]["name"]);
+        let now = (event["type"] != "DELETED").then(|| Pod {
+            set: text(&object["metadata"]["labels"]["app"]),
+            node: text(&object["spec"]["nodeName"]),
+            image: text(&object["spec"]["containers"][0]["image"]),
+            ready: is_ready(object) && object["metadata"]["deletionTimestamp"].is_null(),
+        });
+        let before = match &now {
+            Some(pod) => self.pods.insert(name, pod.clone()),
+            None => self.pods.remove(&name),
+        };
+        for (pod, by) in [(&before, -1), (&now, 1)] {
+            let Some(pod) = pod else { continue };
+            self.sets.entry(pod.set.clone()).or_default().count(pod, by);
+        }
+        for set in before.iter().chain(&now).map(|pod| &pod.set) {
+            if let Some(set) = self.sets.get_mut(set) {
+                set.fewest = set.fewest.min(set.available());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(kind: &str, name: &str, node: &str, image: &str, ready: bool) -> Value {
+        json!({"type": kind, "object": {
+            "metadata": {"name": name, "labels": {"app": "a"}},
+            "spec": {"nodeName": node, "containers": [{"image": image}]},
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}}})
+    }
+
+    #[test]
+    fn the_fewest_are_of_any_moment() {
+        let mut state = State::default();
+        for (name, node) in [("p", "n-1"), ("q", "n-2")] {
+            state.pod(&pod("ADDED", name, node, "x:1", true));
+        }
+        state.sets.get_mut("a").unwrap().fewest = 2;
+        state.pod(&pod("DELETED", "p", "n-1", "x:1", true));
+        state.pod(&pod("ADDED", "r", "n-1", "x:2", true));
+        let set = &state.sets["a"];
+        assert_eq!((set.fewest, set.available(), set.of_image("x:2"), set.is_one_each()), (1, 2, 1, true));
+        state.pod(&pod("ADDED", "s", "n-1", "x:2", true));
+        assert!(!state.sets["a"].is_one_each());
+    }
+
+    #[test]
+    fn nodes_come_and_go() {
+        let mut state = State::default();
+        let node = |kind: &str, status: &str| {
+            json!({"type": kind, "object": {"metadata": {"name": "n"},
+                "status": {"conditions": [{"type": "Ready", "status": status}]}}})
+        };
+        for (event, want) in [
+            (node("ADDED", "Unknown"), 0),
+            (node("MODIFIED", "True"), 1),
+            (node("MODIFIED", "True"), 1),
+            (node("DELETED", "True"), 0),
+        ] {
+            state.node(&event);
+            assert_eq!(state.nodes_ready, want, "{event}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! `applies` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("applies").expect("a target")(data));

@@ -1,0 +1,4 @@
+//! `continues` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("continues").expect("a target")(data));

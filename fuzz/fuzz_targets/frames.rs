@@ -1,0 +1,4 @@
+//! `frames` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("frames").expect("a target")(data));

@@ -1,0 +1,4 @@
+//! `patches` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("patches").expect("a target")(data));

@@ -1,0 +1,4 @@
+//! `quantities` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("quantities").expect("a target")(data));

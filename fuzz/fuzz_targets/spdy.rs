@@ -1,0 +1,4 @@
+//! `spdy` of crates/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::target("spdy").expect("a target")(data));
