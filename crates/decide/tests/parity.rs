@@ -21,7 +21,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
 fn every_test_that_is_named_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut names = BTreeSet::new();
-    for part in ["decide/src", "control/src", "control/tests", "sim/src"] {
+    for part in ["decide/src", "control/src", "control/tests", "sim/src", "node/src", "node/tests"] {
         functions(&root.join("crates").join(part), &mut names);
     }
     let text = std::fs::read_to_string(root.join("docs/parity.md")).unwrap();
