@@ -26,7 +26,7 @@ class Parts:
     """Everything that runs here, and its end."""
 
     def __init__(self, everynode, tools, folder):
-        self.everynode, self.tools, self.folder, self.running = everynode, tools, folder, {}
+        self.everynode, self.tools, self.folder, self.running, self.node = everynode, tools, folder, {}, NODE
         self.etcd_port, self.ports = free_port(), {}
         self.bridge = not os.path.exists(f"/sys/class/net/{BRIDGE}")  # ours to remove
 
@@ -72,7 +72,7 @@ class Parts:
         # What a lone agent leaves for its next start: `down` knows only what `up` made.
         instance = hashlib.sha256(self.data("agent").encode()).hexdigest()[:8]
         subprocess.run([self.everynode, "down", "--data-dir", self.data("agent")], capture_output=True)
-        subprocess.run(["umount", "-R", f"/run/everynode/{instance}/{NODE}"], capture_output=True)
+        subprocess.run(["umount", "-R", f"/run/everynode/{instance}/{self.node}"], capture_output=True)
         shutil.rmtree(f"/run/everynode/{instance}", ignore_errors=True)
         if self.bridge:
             subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True)

@@ -16,9 +16,10 @@ use node::local::LocalImages;
 use node::runtime::embedded::{self, Embedded};
 
 use crate::flags::AgentArgs;
+use crate::join::Member;
 use crate::pod_network::NetworkArgs;
 use crate::up::state::Layout;
-use crate::{client, logging, preflight, signals};
+use crate::{client, join, logging, preflight, signals};
 
 /// Pods of a node that was given no range.
 pub(crate) const POD_CIDR: &str = "10.42.0.0/24";
@@ -34,8 +35,8 @@ pub(crate) type Machine = Embedded<LocalImages, node::network::Network>;
 pub(crate) fn run(args: AgentArgs) -> Result<()> {
     logging::start();
     preflight::containers("agent")?;
-    if !args.kubeconfig.is_file() {
-        bail!("{} is not there: give the agent a kubeconfig with --kubeconfig", args.kubeconfig.display());
+    if let Some(missing) = args.kubeconfig.as_ref().filter(|path| !path.is_file()) {
+        bail!("{} is not there: give the agent a kubeconfig with --kubeconfig", missing.display());
     }
     let pull_network = PullNetwork::current().context("the machine's network namespace")?;
     if let Some(netns) = &args.netns {
@@ -47,30 +48,56 @@ pub(crate) fn run(args: AgentArgs) -> Result<()> {
 async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     let shutdown = signals::shutdown()?;
     let layout = Layout::create(&args.data.data_dir)?;
-    let name = match args.node_name {
-        Some(name) => name,
-        None => nix::unistd::gethostname().context("the host name; say --node-name")?.to_string_lossy().to_lowercase(),
-    };
-    let clients = Clients {
-        api: client::multiplexed(&args.kubeconfig).await.with_context(|| args.kubeconfig.display().to_string())?,
-        tunnel: Some(client::client(&args.kubeconfig).await?),
-    };
-    let url = server_url(&args.kubeconfig)?;
+    let name = node_name(args.node_name.as_deref())?;
+    let way = way(&args, &layout, &name).await?;
     let registries = args.registries.config()?;
     let credentials = registries.credentials.clone();
     let cidr = args.pod_cidr.as_deref().unwrap_or(POD_CIDR);
     let runtime = open_runtime(&layout, &name, (&args.network, cidr), registries, pull_network).await?;
     let run_dir = embedded::Options::new(Path::new("").into(), &layout.instance(), &name, &layout.root).run_dir;
-    let mut options = node::agent::Options::new(&name, layout.root.clone(), run_dir, &url);
+    let mut options = node::agent::Options::new(&name, layout.root.clone(), run_dir, &way.url);
     options.labels = labels(&args.node_labels)?;
     options.pod_cidrs = args.pod_cidr.iter().flat_map(|cidrs| cidrs.split(',')).map(str::to_owned).collect();
     options.node_ip = args.node_ip;
     options.registry_credentials = credentials;
     args.limits.apply(&mut options)?;
     let memory = tokio::spawn(stay_small());
-    node::agent::run(options, clients, Arc::new(runtime), shutdown).await?;
+    if let Some(member) = way.member {
+        tokio::spawn(member.stay(shutdown.clone()));
+    }
+    node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
     memory.abort();
     Ok(())
+}
+
+/// How the agent speaks to its server.
+struct Way {
+    clients: Clients,
+    url: String,
+    /// A node that joined by itself has a certificate to renew.
+    member: Option<Member>,
+}
+
+async fn way(args: &AgentArgs, layout: &Layout, name: &str) -> Result<Way> {
+    if let Some(kubeconfig) = &args.kubeconfig {
+        let clients = Clients {
+            api: client::multiplexed(kubeconfig).await.with_context(|| kubeconfig.display().to_string())?,
+            tunnel: Some(client::client(kubeconfig).await?),
+        };
+        return Ok(Way { clients, url: server_url(kubeconfig)?, member: None });
+    }
+    let member = join::enter(&layout.root, name, &args.servers, args.token.as_ref()).await?;
+    Ok(Way { clients: member.clients(), url: member.server_url(), member: Some(member) })
+}
+
+/// The node's name: as given, or that of the machine.
+pub(crate) fn node_name(given: Option<&str>) -> Result<String> {
+    match given {
+        Some(name) => Ok(name.to_owned()),
+        None => {
+            Ok(nix::unistd::gethostname().context("the host name; say --node-name")?.to_string_lossy().to_lowercase())
+        }
+    }
 }
 
 async fn stay_small() {

@@ -19,9 +19,9 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
 /// What we call ourselves; managers of fields are named after it.
-const AGENT: &str = concat!("everynode/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("everynode/", env!("CARGO_PKG_VERSION"));
 /// A server that went away silently is noticed within twice this, so that its successor gets our heartbeats in time.
-const PING_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(10);
 
 async fn config(kubeconfig: &Path) -> Result<Config> {
     let file = Kubeconfig::read_from(kubeconfig)?;

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::join::address::Address;
+use crate::join::token::JoinToken;
+
 /// Where everything of one machine lies unless told otherwise.
 pub(crate) const DATA_DIR: &str = "/var/lib/everynode";
 
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     Server(ServerArgs),
     /// Run one node: registers it and runs its pods
     Agent(AgentArgs),
+    /// Make, list and delete the tokens by which machines join
+    Token(crate::token::TokenArgs),
     /// Run the controllers and the scheduler against any Kubernetes API server
     Controller(ControllerArgs),
     /// Play many nodes that start no containers, against any Kubernetes API server: to try and measure fleets
@@ -70,6 +75,9 @@ pub(crate) struct ServerArgs {
     /// How long events are kept after they were last written; 0 keeps them for good
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = cli::parse_duration)]
     pub(crate) event_ttl: Duration,
+    /// How long a node's certificate is good for, at most; nodes renew it before that
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = node_certificate_ttl)]
+    pub(crate) node_certificate_ttl: Duration,
     /// Addresses for Services
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
     pub(crate) service_cluster_ip_range: server::ServiceRange,
@@ -95,9 +103,16 @@ pub(crate) struct ServerArgs {
 pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) data: DataDir,
-    /// How to reach the API server
-    #[arg(id = "agent-kubeconfig", long = "kubeconfig", value_name = "FILE")]
-    pub(crate) kubeconfig: PathBuf,
+    /// Address of the server, https://HOST:PORT (repeat or separate with commas: the next is asked when one is gone)
+    #[arg(id = "agent-server", long = "server", value_name = "URL", value_delimiter = ',')]
+    pub(crate) servers: Vec<Address>,
+    /// Join by this token of `everynode token create`; needed once
+    #[arg(id = "agent-token", long = "token", value_name = "TOKEN")]
+    pub(crate) token: Option<JoinToken>,
+    /// Reach the server by this file instead
+    #[arg(id = "agent-kubeconfig", long = "kubeconfig", value_name = "FILE",
+        conflicts_with_all = ["agent-server", "agent-token"])]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Name of the node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
@@ -160,6 +175,16 @@ pub(crate) struct HollowArgs {
     /// Directory for what agents keep of their pods [default: a temporary one, gone at the end]
     #[arg(id = "hollow-data-dir", long = "data-dir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// The shortest life a node can renew in time.
+const NODE_CERTIFICATE_TTL_MIN: Duration = Duration::from_secs(10);
+
+fn node_certificate_ttl(text: &str) -> Result<Duration, String> {
+    match cli::parse_duration(text)? {
+        ttl if (NODE_CERTIFICATE_TTL_MIN..=server::NODE_CERTIFICATE_TTL).contains(&ttl) => Ok(ttl),
+        _ => Err("between 10s and 8760h".to_owned()),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<(u64, u64), String> {
@@ -272,6 +297,24 @@ mod tests {
         for (text, want) in [("5", Some((5, 5))), ("5-9", Some((5, 9))), ("9-5", None), ("x", None), ("1-", None)] {
             assert_eq!(milliseconds(text).ok(), want, "{text}");
         }
+    }
+
+    #[test]
+    fn lives_of_certificates() {
+        for (text, want) in [("20s", Some(20)), ("8760h", Some(31_536_000)), ("9s", None), ("8761h", None), ("x", None)]
+        {
+            assert_eq!(node_certificate_ttl(text).ok().map(|d| d.as_secs()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_agent_has_one_way_to_its_server() {
+        let parse = |words: &[&str]| Cli::try_parse_from(["everynode", "agent"].iter().chain(words)).is_ok();
+        let token = format!("abcdef.0123456789abcdef.sha256:{}", "0".repeat(64));
+        assert!(parse(&["--server", "https://a:1,https://b:2", "--token", &token]));
+        assert!(!parse(&["--server", "https://a:1", "--kubeconfig", "k"]));
+        assert!(!parse(&["--token", &token, "--kubeconfig", "k"]));
+        assert!(!parse(&["--server", "a:1"]));
     }
 
     #[test]

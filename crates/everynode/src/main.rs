@@ -17,15 +17,18 @@ mod down;
 mod flags;
 mod hollow;
 mod image;
+mod join;
 mod limits;
 mod logging;
 mod pod_network;
 mod preflight;
+mod private_file;
 mod reasons;
 mod registries;
 mod serve;
 mod signals;
 mod tail_logs;
+mod token;
 mod up;
 
 use std::process::ExitCode;
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(args),
         Command::Hollow(args) => hollow::run(args),
         Command::Controller(args) => controller::run(&args),
+        Command::Token(args) => token::run(args),
         Command::Image(args) => image::run(args.command),
         Command::TailLogs(args) => tail_logs::run(&args),
         Command::Kubectl(verb) => return kubectl(*verb, cli.globals),

@@ -27,6 +27,7 @@ async fn serve(args: ServerArgs) -> Result<()> {
         token_auth_file: args.token_auth_file,
         event_ttl: args.event_ttl,
         service_range: args.service_cluster_ip_range,
+        node_certificate_ttl: args.node_certificate_ttl,
         ..server::Config::new(args.data.data_dir, args.listen)
     };
     let server = server::Server::start(config).await?;

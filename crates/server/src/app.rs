@@ -56,6 +56,8 @@ pub(crate) struct App<S> {
     pub(crate) service_range: ServiceRange,
     /// Where clients in the cluster reach this server; None for one without a socket.
     pub(crate) advertised: Option<SocketAddr>,
+    /// The certificate of the cluster's authority, PEM; None for one without a socket.
+    pub(crate) authority_pem: Option<String>,
     /// What runs beside requests until `shutdown`.
     pub(crate) tasks: TaskTracker,
     ready: AtomicBool,
@@ -129,6 +131,7 @@ impl<S: Store> App<S> {
             shutdown,
             service_range: ServiceRange::default(),
             advertised: None,
+            authority_pem: None,
             tasks: TaskTracker::new(),
             ready: AtomicBool::new(false),
         }

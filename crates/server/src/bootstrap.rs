@@ -20,6 +20,7 @@ use crate::verbs::write::{Part, now, replace};
 use crate::verbs::{FieldManager, make};
 
 mod flow;
+mod joining;
 
 /// The server itself, as it makes these objects.
 const SELF: &str = "system:apiserver";
@@ -42,11 +43,18 @@ pub(crate) async fn run<S: Store>(app: &Arc<App<S>>) -> Result<(), Status> {
         for object in flow::objects() {
             ensure(app, object, |_, _| None).await?;
         }
+        if let (Some(address), Some(pem)) = (app.advertised, &app.authority_pem) {
+            ensure(app, joining::cluster_info(pem, address), joining::told).await?;
+        }
         ensure(app, policies(), of_this_version).await?;
         range_is_ready(app).await?;
         // All at once: the store makes many commits durable by one sync.
         let roles = api::rbac::defaults().into_iter().map(|object| ensure(app, object, api::rbac::reconciled));
-        futures::future::try_join_all(roles).await.map(|_| ())
+        futures::future::try_join_all(roles).await?;
+        for object in joining::roles() {
+            ensure(app, object, |_, _| None).await?;
+        }
+        Ok(())
     })
     .await;
     made?;

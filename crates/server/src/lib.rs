@@ -46,5 +46,5 @@ mod verbs;
 pub use backend::StoreConfig;
 pub use error::ServerError;
 pub use reasons::{Reasons, ReasonsAnswer, ReasonsAsked};
-pub use server::{Config, EVENT_TTL, Server};
+pub use server::{Config, EVENT_TTL, NODE_CERTIFICATE_TTL, Server};
 pub use services::{RangeError, ServiceRange};

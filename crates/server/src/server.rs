@@ -24,6 +24,9 @@ use crate::{backend, bootstrap, event_expiry, listen, pki};
 /// How long events are kept unless said otherwise: an hour, as by kube-apiserver.
 pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 
+/// The longest life of a node's client certificate unless said otherwise: a year, as by kube-controller-manager.
+pub const NODE_CERTIFICATE_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What a server needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +42,8 @@ pub struct Config {
     pub event_ttl: Duration,
     /// The addresses that Services are given.
     pub service_range: ServiceRange,
+    /// The longest life of a node's client certificate.
+    pub node_certificate_ttl: Duration,
     /// Where objects are kept.
     pub store: StoreConfig,
 }
@@ -53,6 +58,7 @@ impl Config {
             token_auth_file: None,
             event_ttl: EVENT_TTL,
             service_range: ServiceRange::default(),
+            node_certificate_ttl: NODE_CERTIFICATE_TTL,
             store: StoreConfig::Embedded,
         }
     }
@@ -94,11 +100,12 @@ impl Server {
         let mut app = App::new(store, tokens, issuer, CancellationToken::new());
         app.service_range = config.service_range;
         app.advertised = Some(services::own::reachable(address));
+        app.authority_pem = Some(serving.authority_pem);
         let app = Arc::new(app);
         bootstrap::run(&app).await.map_err(|status| ServerError::Bootstrap(status.to_string()))?;
         services::start(&app);
         event_expiry::start(&app, config.event_ttl);
-        certificates::start(&app, pki::Authority::open(&config.data_dir)?);
+        certificates::start(&app, pki::Authority::open(&config.data_dir)?, config.node_certificate_ttl);
         let ends = app.shutdown.clone().drop_guard();
         Ok(Server { api: Api(app), listener, acceptor, address, url, _ends: ends })
     }

@@ -5,8 +5,6 @@
 //! - Starting over what an earlier `up` left takes it over.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +15,7 @@ use super::state::{Layout, Record};
 use super::wait;
 use crate::children::Process;
 use crate::pod_network::NetworkArgs;
+use crate::private_file;
 use crate::registries::RegistryArgs;
 
 /// How long the server may take until /readyz: recovery of a large store on a slow disk, not a usual start.
@@ -113,7 +112,7 @@ impl Cluster {
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let kubeconfig = dir.join("kubeconfig");
         let url = format!("https://{}", SocketAddr::new(self.gateway, self.options.listen.port()));
-        write_private(&kubeconfig, &server::pki::node_kubeconfig(&self.layout.root, &name, &url)?)?;
+        private_file::write(&kubeconfig, &server::pki::node_kubeconfig(&self.layout.root, &name, &url)?)?;
         let mut args: Vec<String> = ["agent", "--node-name", &name].map(String::from).to_vec();
         for (flag, value) in [
             ("--data-dir", self.layout.root.display().to_string()),
@@ -164,18 +163,4 @@ async fn start_server(layout: &Layout, options: &Options, gateway: IpAddr) -> Re
 /// The name of the machine's node number `index`, from 1.
 pub(crate) fn node_name(index: u8) -> String {
     format!("node-{index}")
-}
-
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut f| f.write_all(text.as_bytes()))
-        .and_then(|()| std::fs::rename(&new, path))
-        .with_context(|| path.display().to_string())
 }

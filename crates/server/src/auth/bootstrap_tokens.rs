@@ -9,14 +9,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::Store;
 
-use super::User;
+use super::{BOOTSTRAPPERS as GROUP, User};
 use crate::app::App;
 use crate::object::{self, meta};
 
 /// The type of the secrets.
 const TYPE: &str = "bootstrap.kubernetes.io/token";
-/// The group of everyone who comes with such a token; further groups begin with it and a colon.
-const GROUP: &str = "system:bootstrappers";
 /// Letters of a token's id and of its secret half.
 const ID_LETTERS: usize = 6;
 const SECRET_LETTERS: usize = 16;

@@ -31,6 +31,8 @@ use crate::pki::Subject;
 pub(crate) const MASTERS: &str = "system:masters";
 /// The group of all agents.
 pub(crate) const NODES: &str = "system:nodes";
+/// The group of everyone who comes with a bootstrap token; further groups begin with it and a colon.
+pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// The group of everyone with credentials.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// The group of everyone without.
@@ -114,7 +116,15 @@ pub(crate) async fn decide<S: Store>(
 
 /// What the connection proved, attached to each of its requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Peer(pub(crate) Option<Subject>);
+pub(crate) struct Peer(pub(crate) Option<Proof>);
+
+/// A client certificate that a connection began with; it may live longer than the certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    pub(crate) subject: Subject,
+    /// The end of the certificate's life, in seconds since 1970.
+    pub(crate) until: i64,
+}
 
 /// The bearer token of a request.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -123,9 +133,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
-/// Who asks: the client certificate, then the token, then nobody. None when the token is not known.
+/// Who asks: the client certificate, then the token, then nobody. None when the token is not known, or the certificate has
+/// expired while the connection was open.
 pub(crate) async fn identify<S: Store>(app: &App<S>, peer: Option<&Peer>, headers: &HeaderMap) -> Option<User> {
-    if let Some(Peer(Some(subject))) = peer {
+    if let Some(Peer(Some(Proof { subject, until }))) = peer {
+        if jiff::Timestamp::now().as_second() > *until {
+            return None;
+        }
         return Some(User::known(subject.user.clone(), String::new(), subject.groups.clone()));
     }
     match bearer(headers) {
@@ -176,9 +190,11 @@ mod tests {
         let tokens = Tokens::parse("secret,alice,7,\"dev,ops\"\n").unwrap();
         let issuer = accounts::Issuer { key: crate::pki::AccountKey::open(dir.path()).unwrap(), url: String::new() };
         let app = App::new(store, tokens, issuer, Default::default());
-        let bob = Peer(Some(Subject { user: "bob".into(), groups: vec![] }));
+        let bob = |until| Peer(Some(Proof { subject: Subject { user: "bob".into(), groups: vec![] }, until }));
+        let (bob, expired) = (bob(i64::MAX), bob(jiff::Timestamp::now().as_second() - 1));
         for (peer, authorization, expect) in [
             (Some(&bob), Some("Bearer secret"), Some("bob")),
+            (Some(&expired), Some("Bearer secret"), None),
             (None, Some("bearer secret"), Some("alice")),
             (None, Some("Bearer wrong"), None),
             (Some(&Peer(None)), None, Some("system:anonymous")),

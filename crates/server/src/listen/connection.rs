@@ -25,7 +25,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::Handler;
 use super::activity::{Activity, Answer, State};
 use super::stalling::{HandedOver, Stalling};
-use crate::auth::Peer;
+use crate::auth::{Peer, Proof};
 use crate::limits::{
     CLOSE_GRACE, HEADER_BYTES_MAX, HEADER_TIMEOUT, IDLE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, STREAMS_MAX,
 };
@@ -82,7 +82,8 @@ where
 fn peer<T>(tls: &TlsStream<T>) -> Peer {
     Peer(tls.get_ref().1.peer_certificates().and_then(|chain| {
         let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
-        common_name_and_organizations(&certificate)
+        let until = certificate.validity().not_after.timestamp();
+        common_name_and_organizations(&certificate).map(|subject| Proof { subject, until })
     }))
 }
 

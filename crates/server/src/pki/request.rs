@@ -19,11 +19,13 @@ pub(crate) const CLIENT_KUBELET: &str = "kubernetes.io/kube-apiserver-client-kub
 pub(crate) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 
 /// The longest life, and that of those who ask for none: a year.
-const SECONDS_MAX: i64 = 365 * 24 * 3600;
-/// The shortest: it must be longer than certificates begin in the past.
-const SECONDS_MIN: i64 = 600;
-/// Certificates begin in the past by this, for machines whose clock is behind.
+pub(crate) const LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest that can be asked for, as by kube-apiserver.
+const LIFE_MIN: Duration = Duration::from_secs(600);
+/// Certificates begin in the past by this, for machines whose clock is behind; short-lived ones by a part of their life,
+/// because clients renew them by that.
 const BACKDATE: Duration = Duration::from_secs(300);
+const BACKDATE_PART: u32 = 10;
 
 /// What a request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -103,12 +105,17 @@ pub(crate) fn grantable(signer: &str, wanted: &Wanted, usages: &[&str]) -> Resul
     }
 }
 
+/// The life of a certificate: what was asked for, within bounds.
+pub(crate) fn life(asked: Option<Duration>, longest: Duration) -> Duration {
+    asked.unwrap_or(longest).max(LIFE_MIN).min(longest).min(LIFE_MAX)
+}
+
 impl Authority {
     /// Signs a request in PEM for the usages and the time given.
     ///
     /// # Errors
     /// When the request is broken, not signed by its key, or holds what certificates of ours can't.
-    pub(crate) fn sign_request(&self, pem: &str, usages: &[&str], seconds: Option<i64>) -> Result<String, String> {
+    pub(crate) fn sign_request(&self, pem: &str, usages: &[&str], life: Duration) -> Result<String, String> {
         if read(pem)?.groups.len() > 1 {
             return Err("certificates with more than one organization can't be signed; ask for one".to_owned());
         }
@@ -118,11 +125,10 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = usages.iter().filter_map(|u| key_usage(u)).collect();
         params.extended_key_usages = usages.iter().filter_map(|u| extended_usage(u)).collect();
-        let seconds = seconds.unwrap_or(SECONDS_MAX).clamp(SECONDS_MIN, SECONDS_MAX);
         let since_epoch = Duration::from_secs(jiff::Timestamp::now().as_second().unsigned_abs());
         let now = rcgen::date_time_ymd(1970, 1, 1) + since_epoch;
-        params.not_before = now - BACKDATE;
-        params.not_after = now + Duration::from_secs(seconds.unsigned_abs());
+        params.not_before = now - BACKDATE.min(life / BACKDATE_PART);
+        params.not_after = now + life;
         request.signed_by(self.issuer()).map(|certificate| certificate.pem()).map_err(|e| e.to_string())
     }
 }
@@ -185,10 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn lives_are_within_bounds() {
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        for (asked, longest, want) in [
+            (None, LIFE_MAX, LIFE_MAX),
+            (Some(hour), LIFE_MAX, hour),
+            (Some(second), LIFE_MAX, LIFE_MIN),
+            (Some(LIFE_MAX * 2), LIFE_MAX * 3, LIFE_MAX),
+            (Some(hour), 20 * second, 20 * second),
+            (None, 20 * second, 20 * second),
+        ] {
+            assert_eq!(life(asked, longest), want, "{asked:?} {longest:?}");
+        }
+    }
+
+    #[test]
     fn what_is_signed_is_ours_and_no_authority() {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(dir.path()).unwrap();
-        let pem = authority.sign_request(&request("alice", "dev", &[]), &["client auth"], Some(3600)).unwrap();
+        let pem =
+            authority.sign_request(&request("alice", "dev", &[]), &["client auth"], Duration::from_secs(3600)).unwrap();
         let der = rustls_pemfile::certs(&mut pem.as_bytes()).next().unwrap().unwrap();
         let ca = rustls_pemfile::certs(&mut authority.pem().as_bytes()).next().unwrap().unwrap();
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();

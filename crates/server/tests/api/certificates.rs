@@ -119,6 +119,60 @@ async fn a_new_node_is_approved_by_its_bootstrap_group() {
     assert_eq!(failed["status"]["conditions"][1]["message"], "subject organization is not system:nodes");
 }
 
+const JOINERS: &str = "system:bootstrappers:everynode:nodes";
+
+#[tokio::test]
+async fn who_joins_finds_the_authority_and_is_approved() {
+    let cluster = Cluster::start().await;
+    let info = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    let (nobody, unknown) = ("system:anonymous", "system:unauthenticated");
+    let told = as_member(&cluster, nobody, unknown, Method::GET, info, None).await;
+    let kubeconfig: Value = serde_json::from_str(told.body["data"]["kubeconfig"].as_str().unwrap()).unwrap();
+    let authority = kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"].as_str().unwrap();
+    assert!(cluster.admin_kubeconfig().contains(authority));
+    let others = "/api/v1/namespaces/kube-public/configmaps";
+    assert_eq!(as_member(&cluster, nobody, unknown, Method::GET, others, None).await.code, 403);
+
+    let user = "system:bootstrap:abcdef";
+    let asked = request("n", "kubernetes.io/kube-apiserver-client-kubelet", "system:node:n", "system:nodes");
+    assert_eq!(as_member(&cluster, user, JOINERS, Method::POST, REQUESTS, Some(&asked)).await.code, 201);
+    wait(&cluster, "n", "/status/certificate").await;
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    assert_eq!(as_member(&cluster, user, JOINERS, Method::GET, secrets, None).await.code, 403);
+}
+
+#[tokio::test]
+async fn a_node_that_is_ready_is_not_given_to_who_joins() {
+    let cluster = Cluster::start().await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    assert_eq!(cluster.post("/api/v1/nodes", &node).await.code, 201);
+    let say = |ready: &str| {
+        let mut node = node.clone();
+        node["status"]["conditions"] = json!([{"type": "Ready", "status": ready}]);
+        node
+    };
+    for (name, ready, reason) in [("a", "True", "NodeIsReady"), ("b", "Unknown", "AutoApproved")] {
+        assert_eq!(cluster.put("/api/v1/nodes/n/status", &say(ready)).await.code, 200);
+        let asked = request(name, "kubernetes.io/kube-apiserver-client-kubelet", "system:node:n", "system:nodes");
+        assert_eq!(
+            as_member(&cluster, "system:bootstrap:abcdef", JOINERS, Method::POST, REQUESTS, Some(&asked)).await.code,
+            201
+        );
+        let settled = wait(&cluster, name, "/status/conditions/0").await;
+        assert_eq!(settled["status"]["conditions"][0]["reason"], reason, "{settled}");
+    }
+    // The node itself gets another one while it is Ready, and none of another node.
+    assert_eq!(cluster.put("/api/v1/nodes/n/status", &say("True")).await.code, 200);
+    for (name, node) in [("c", "system:node:o"), ("d", "system:node:n")] {
+        let asked = request(name, "kubernetes.io/kube-apiserver-client-kubelet", node, "system:nodes");
+        let made = as_member(&cluster, "system:node:n", "system:nodes", Method::POST, REQUESTS, Some(&asked)).await;
+        assert_eq!(made.code, 201, "{made:?}");
+    }
+    // Requests are looked at in their order.
+    wait(&cluster, "d", "/status/certificate").await;
+    assert!(cluster.get(&format!("{REQUESTS}/c")).await.body["status"]["conditions"].is_null());
+}
+
 #[tokio::test]
 async fn bootstrap_tokens_speak_for_their_id() {
     let cluster = Cluster::start().await;

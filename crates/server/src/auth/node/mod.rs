@@ -32,6 +32,10 @@ pub(crate) fn may(node: &str, attributes: &Attributes<'_>) -> bool {
                 | ("node.k8s.io", "runtimeclasses")
                 | ("storage.k8s.io", "csidrivers" | "volumeattachments") => reads && asked.subresource.is_empty(),
                 ("coordination.k8s.io", "leases") => *namespace == "kube-node-lease" && (own || asked.verb == "create"),
+                // Its own certificate anew; whose it may be is looked at when it is approved.
+                ("certificates.k8s.io", "certificatesigningrequests") if asked.subresource.is_empty() => {
+                    reads || asked.verb == "create"
+                }
                 ("authentication.k8s.io", "tokenreviews")
                 | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
                     asked.verb == "create"
@@ -60,6 +64,9 @@ mod tests {
             ("PUT", "/api/v1/namespaces/a/secrets/b", false),
             ("PUT", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n-1", true),
             ("PUT", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n-2", false),
+            ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", true),
+            ("PUT", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/approval", false),
+            ("DELETE", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a", false),
             ("GET", "/everynode/v1/nodes/n-1/tunnel", true),
             ("GET", "/everynode/v1/nodes/n-2/tunnel", false),
         ] {
