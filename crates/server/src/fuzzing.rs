@@ -2,7 +2,6 @@
 
 use futures::FutureExt;
 
-use crate::spdy;
 use crate::verbs;
 
 /// What comes of an upgraded connection is read to its end, whatever it is.

@@ -38,7 +38,6 @@ mod server;
 mod service;
 mod services;
 mod shape;
-mod spdy;
 mod streams;
 mod tunnel;
 mod verbs;

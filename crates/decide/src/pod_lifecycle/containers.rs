@@ -11,8 +11,6 @@ use super::next::has_started;
 use super::policy::{is_sidecar, should_restart};
 use super::{Look, SeenContainer, SeenState, init_containers};
 
-/// Scheme of `containerID`.
-const SCHEME: &str = "everynode://";
 /// Exit code that stands for "it is gone and nobody saw how".
 const UNKNOWN_EXIT: i32 = 137;
 
@@ -25,11 +23,7 @@ pub(super) fn old_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerSt
 
 /// What the API server last heard of exactly this start of a container.
 pub(super) fn told_of<'a>(pod: &'a Pod, seen: &SeenContainer) -> Option<&'a ContainerStatus> {
-    old_status(pod, &seen.name).filter(|old| old.container_id.as_deref() == Some(container_id(seen).as_str()))
-}
-
-fn container_id(seen: &SeenContainer) -> String {
-    format!("{SCHEME}{}", seen.id)
+    old_status(pod, &seen.name).filter(|old| old.container_id.as_deref() == Some(seen.container_id().as_str()))
 }
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
@@ -48,7 +42,7 @@ fn one(look: &Look<'_>, container: &Container, init: bool, pod_ended: bool) -> C
     let mut status = blank(container);
     status.image.clone_from(&newest.image);
     status.image_id.clone_from(&newest.image_id);
-    status.container_id = Some(container_id(newest));
+    status.container_id = Some(newest.container_id());
     status.restart_count = i32::try_from(newest.attempt).unwrap_or(i32::MAX);
     status.state = Some(state_of(newest, look));
     status.last_state = last_state(look, newest, old);
@@ -146,7 +140,7 @@ fn state_of(seen: &SeenContainer, look: &Look<'_>) -> ContainerState {
 
 fn terminated(seen: &SeenContainer) -> ContainerStateTerminated {
     ContainerStateTerminated {
-        container_id: Some(container_id(seen)),
+        container_id: Some(seen.container_id()),
         exit_code: seen.exit_code,
         finished_at: time(seen.finished_at),
         message: Some(seen.message.clone()).filter(|m| !m.is_empty()),
@@ -164,7 +158,7 @@ fn last_state(look: &Look<'_>, newest: &SeenContainer, old: Option<&ContainerSta
     let old = old?;
     let ended = old.state.as_ref().and_then(|s| s.terminated.clone());
     match ended {
-        Some(ended) if old.container_id.as_deref() != Some(container_id(newest).as_str()) => {
+        Some(ended) if old.container_id.as_deref() != Some(newest.container_id().as_str()) => {
             Some(ContainerState { terminated: Some(ended), ..Default::default() })
         }
         _ => old.last_state.clone().filter(|s| s.terminated.is_some()),

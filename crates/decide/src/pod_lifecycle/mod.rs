@@ -59,6 +59,8 @@ pub enum SeenState {
 /// One container of a pod as the runtime shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenContainer {
+    /// Name of the runtime, the scheme of `containerID`.
+    pub runtime: String,
     /// The runtime's name for it.
     pub id: String,
     /// The sandbox it was made in.
@@ -83,6 +85,13 @@ pub struct SeenContainer {
     pub image: String,
     /// As the image service named it.
     pub image_id: String,
+}
+
+impl SeenContainer {
+    /// `containerID` of its status.
+    pub fn container_id(&self) -> String {
+        format!("{}://{}", self.runtime, self.id)
+    }
 }
 
 /// `state.waiting` of a container status.

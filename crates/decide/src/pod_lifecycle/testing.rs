@@ -40,6 +40,7 @@ pub(super) fn pod(policy: &str, init: &[&str], apps: &[&str]) -> Pod {
 pub(super) fn seen(name: &str, attempt: u32, state: SeenState) -> SeenContainer {
     let exited = state == SeenState::Exited;
     SeenContainer {
+        runtime: "everynode".to_owned(),
         id: format!("{name}-{attempt}"),
         sandbox: "s".to_owned(),
         name: name.to_owned(),

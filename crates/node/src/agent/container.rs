@@ -92,6 +92,7 @@ pub(super) async fn container<R>(
         security: security(pod, container, &parts.image.user)?,
         resources: resources(pod, container, agent.memory_bytes),
         stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
     })

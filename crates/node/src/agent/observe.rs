@@ -48,13 +48,14 @@ pub(crate) async fn observe<R: Runtime>(runtime: &R, uid: &str) -> Result<Pictur
         sandbox: newest.as_ref().map(|s| SeenSandbox { id: s.id.0.clone(), ready: s.ready, attempt: s.config.attempt }),
         ips: newest.map(|s| s.ips).unwrap_or_default(),
         older: sandboxes.into_iter().map(|s| s.id).collect(),
-        containers: statuses.iter().map(seen).collect(),
+        containers: statuses.iter().map(|status| seen(runtime.name(), status)).collect(),
         statuses,
     })
 }
 
-fn seen(status: &ContainerStatus) -> SeenContainer {
+fn seen(runtime: String, status: &ContainerStatus) -> SeenContainer {
     SeenContainer {
+        runtime,
         id: status.id.0.clone(),
         sandbox: status.sandbox.0.clone(),
         name: status.name.clone(),

@@ -113,7 +113,7 @@ impl Probes {
             .status
             .iter()
             .flat_map(|s| s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten()));
-        let id = format!("everynode://{}", seen.id);
+        let id = seen.container_id();
         let Some(told) = statuses.into_iter().find(|s| s.container_id.as_deref() == Some(id.as_str())) else { return };
         let started = told.started == Some(true);
         self.answers.with(|said| {

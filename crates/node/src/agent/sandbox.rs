@@ -1,6 +1,6 @@
 //! What a pod's sandbox is made from.
 
-use k8s_openapi::api::core::v1::{Pod, PodDNSConfig};
+use k8s_openapi::api::core::v1::{Container, Pod, PodDNSConfig};
 
 use super::Options;
 use super::ports::ports;
@@ -41,12 +41,17 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
         pid: node_or(spec.host_pid, pid),
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod),
         sysctls: sysctls.into_iter().map(|s| (s.name, s.value)).collect(),
+        privileged: containers(pod).any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true)),
         ports: ports(pod),
         labels: meta.labels.clone().unwrap_or_default(),
         namespace,
         name,
         uid,
     }
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
 }
 
 /// None leaves the node's own. There is no cluster DNS, so ClusterFirst is Default, as Kubernetes falls back too.

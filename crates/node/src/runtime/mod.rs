@@ -109,6 +109,9 @@ pub struct SandboxConfig {
     pub ipc: NamespaceMode,
     /// Kernel settings of the pod's namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// Some container of it may be privileged.
+    #[serde(default)]
+    pub privileged: bool,
     /// Ports of the node that lead to it; none with the node's network.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
@@ -210,6 +213,9 @@ pub struct ContainerConfig {
     pub resources: ResourceConfig,
     /// Keeps standard input open.
     pub stdin: bool,
+    /// Standard input ends with the first client that was attached to it.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Gives it a terminal.
     pub tty: bool,
     /// For list and debugging.
@@ -338,6 +344,11 @@ pub enum ImageError {
 pub trait Runtime: Send + Sync + 'static {
     /// Name and version as in node.status.nodeInfo.containerRuntimeVersion ("everynode://0.1.0").
     fn version(&self) -> String;
+    /// Its name alone, the scheme of `containerID`.
+    fn name(&self) -> String {
+        let version = self.version();
+        version.split_once("://").map(|(name, _)| name.to_owned()).unwrap_or(version)
+    }
     /// Makes a sandbox with its namespaces and network, and returns when containers can be made in it.
     fn run_pod_sandbox(
         &self,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::frames;
+use spdy::{Event, Reader, Writer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Wanted;
 use super::bridge::{Listen, Said, Tell};
-use crate::spdy::{self, Event, Reader, Writer};
 
 /// The client opens its streams at once: what a kubelet gives it.
 const STREAMS_WITHIN: Duration = Duration::from_secs(30);

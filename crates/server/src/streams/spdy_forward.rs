@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use spdy::{Event, Writer};
 use store::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::PIECES_MAX;
 use super::forward::{self, Pod, Side};
-use crate::spdy::{self, Event, Writer};
 
 /// Connections at once through one client: a browser opens a handful, a load test some hundred.
 const CONNECTIONS_MAX: usize = 512;

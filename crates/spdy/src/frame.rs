@@ -77,6 +77,12 @@ fn control(kind: u16, content: &[&[u8]]) -> Vec<u8> {
     out
 }
 
+/// Opens a stream; `headers` is packed.
+pub(super) fn syn_stream(stream: u32, headers: &[u8]) -> Vec<u8> {
+    // It belongs to no other stream, and has the lowest priority and slot.
+    control(SYN_STREAM, &[&stream.to_be_bytes(), &[0; 6], headers])
+}
+
 /// Accepts a stream; `headers` is packed.
 pub(super) fn syn_reply(stream: u32, headers: &[u8]) -> Vec<u8> {
     control(SYN_REPLY, &[&stream.to_be_bytes(), headers])
@@ -125,6 +131,7 @@ mod tests {
         assert_eq!(head_of(&ping(7)).kind, Kind::Ping);
         assert_eq!(head_of(&go_away(1)).kind, Kind::GoAway);
         assert_eq!(head_of(&rst_stream(1)).kind, Kind::RstStream);
+        assert_eq!(head_of(&syn_stream(1, b"")), Head { kind: Kind::SynStream, fin: false, length: 10 });
         assert_eq!(head_of(&syn_reply(1, b"")), Head { kind: Kind::Other, fin: false, length: 4 });
         assert_eq!(head([0x80, 3, 0, 1, 1, 0, 0, 9]), Some(Head { kind: Kind::SynStream, fin: true, length: 9 }));
     }

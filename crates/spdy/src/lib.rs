@@ -1,7 +1,7 @@
-//! SPDY/3.1, as far as kubectl speaks it: several streams over one upgraded connection.
+//! SPDY/3.1, as far as kubectl and container runtimes speak it: several streams over one upgraded connection.
 //!
 //! kubectl before 1.31 speaks nothing else for exec, attach and port-forward, and newer ones send port-forward's SPDY
-//! through a websocket.
+//! through a websocket. Runtimes of the Container Runtime Interface serve exec, attach and port-forward by it.
 //!
 //! # Invariants
 //! - A peer holds at most one frame of [`frame::FRAME_BYTES_MAX`] here, and its headers unpack to a bounded size.
@@ -10,8 +10,9 @@
 //! # Absent
 //! What only browsers used: push, priorities, credentials.
 
-pub(crate) mod connection;
+mod connection;
 mod frame;
 mod headers;
 
-pub(crate) use connection::{Event, Reader, Writer, open};
+pub use connection::{Event, Reader, Writer, open};
+pub use headers::Headers;

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - One zlib stream a direction for the life of the connection: every block must be unpacked, in order.
-//! - Ours are packed without the dictionary: they are empty, and zlib says so in its head.
+//! - Ours are packed without the dictionary: they are small, and zlib says so in its head.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const DICTIONARY: &[u8] = include_bytes!("dictionary.bin");
 const BLOCK_BYTES_MAX: usize = 16 * 1024;
 
 /// Names in lower case, as SPDY has them.
-pub(super) type Headers = BTreeMap<String, String>;
+pub type Headers = BTreeMap<String, String>;
 
 /// Unpacks the peer's blocks.
 pub(super) struct Unpacker(Decompress);
@@ -77,28 +77,32 @@ impl Packer {
         Self(Compress::new(Compression::fast(), true))
     }
 
-    /// A block without headers.
-    pub(super) fn pack_none(&mut self) -> Vec<u8> {
-        // Far more than four zeros can become.
-        let mut packed = Vec::with_capacity(64);
+    /// A block of these headers; names must be in lower case.
+    pub(super) fn pack(&mut self, headers: &[(&str, &str)]) -> Vec<u8> {
+        let plain = block(headers);
+        // Far more than so few bytes can become.
+        let mut packed = Vec::with_capacity(64 + plain.len() * 2);
         // It can only fail for want of room.
-        let _ = self.0.compress_vec(&[0; 4], &mut packed, FlushCompress::Sync);
+        let _ = self.0.compress_vec(&plain, &mut packed, FlushCompress::Sync);
         packed
     }
+}
+
+/// See [`parse`].
+fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+    // Ours are a few short words.
+    let number = |length: usize| u32::try_from(length).unwrap_or_default().to_be_bytes();
+    let mut plain = number(headers.len()).to_vec();
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        plain.extend(number(text.len()));
+        plain.extend(text.as_bytes());
+    }
+    plain
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn block(headers: &[(&str, &str)]) -> Vec<u8> {
-        let mut plain = u32::try_from(headers.len()).unwrap().to_be_bytes().to_vec();
-        for text in headers.iter().flat_map(|(name, value)| [name, value]) {
-            plain.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-            plain.extend(text.as_bytes());
-        }
-        plain
-    }
 
     #[test]
     fn blocks_of_one_connection_are_unpacked_with_the_dictionary() {
@@ -115,10 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn our_own_blocks_are_empty_ones() {
+    fn our_own_blocks_are_read_by_others() {
         let (mut packer, mut unpacker) = (Packer::new(), Unpacker::new());
-        for _ in 0..3 {
-            assert_eq!(unpacker.unpack(&packer.pack_none()), Some(Headers::new()));
+        for headers in [&[][..], &[("streamtype", "data"), ("port", "80")], &[], &[("port", "81")]] {
+            let want = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(unpacker.unpack(&packer.pack(headers)), Some(want));
         }
     }
 

@@ -11,7 +11,7 @@ use super::headers::{Headers, Packer, Unpacker};
 
 /// What the peer says.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// It opens a stream.
     Open {
         /// The stream.
@@ -37,18 +37,20 @@ pub(crate) enum Event {
 }
 
 /// The reading half.
-pub(crate) struct Reader<S> {
+pub struct Reader<S> {
     io: ReadHalf<S>,
     unpacker: Unpacker,
     writer: Writer<S>,
 }
 
 /// The writing half. Cheap to clone.
-pub(crate) struct Writer<S>(Arc<Mutex<Writing<S>>>);
+pub struct Writer<S>(Arc<Mutex<Writing<S>>>);
 
 struct Writing<S> {
     io: WriteHalf<S>,
     packer: Packer,
+    /// Number of the next stream that we open.
+    next: u32,
 }
 
 impl<S> Clone for Writer<S> {
@@ -58,16 +60,16 @@ impl<S> Clone for Writer<S> {
 }
 
 /// Takes an upgraded connection over.
-pub(crate) fn open<S: AsyncRead + AsyncWrite>(io: S) -> (Reader<S>, Writer<S>) {
+pub fn open<S: AsyncRead + AsyncWrite>(io: S) -> (Reader<S>, Writer<S>) {
     let (reading, writing) = tokio::io::split(io);
-    let writer = Writer(Arc::new(Mutex::new(Writing { io: writing, packer: Packer::new() })));
+    let writer = Writer(Arc::new(Mutex::new(Writing { io: writing, packer: Packer::new(), next: 1 })));
     (Reader { io: reading, unpacker: Unpacker::new(), writer: writer.clone() }, writer)
 }
 
 impl<S: AsyncRead + AsyncWrite> Reader<S> {
     /// What the peer says next; None when it has gone or does not keep to the protocol. Pings are answered here. Not
     /// cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             let mut head = [0; frame::HEAD_BYTES];
             self.io.read_exact(&mut head).await.ok()?;
@@ -103,19 +105,37 @@ impl<S: AsyncRead + AsyncWrite> Writer<S> {
         writing.io.flush().await
     }
 
-    /// Accepts a stream.
+    /// Opens a stream with these headers; their names are in lower case. Only a client does so.
     ///
     /// # Errors
     /// The connection is broken; so for the others.
-    pub(crate) async fn accept(&self, stream: u32) -> std::io::Result<()> {
+    pub async fn open(&self, headers: &[(&str, &str)]) -> std::io::Result<u32> {
         let mut writing = self.0.lock().await;
-        let headers = writing.packer.pack_none();
+        let stream = writing.next;
+        // A client's streams are odd.
+        writing.next += 2;
+        let packed = writing.packer.pack(headers);
+        writing.io.write_all(&frame::syn_stream(stream, &packed)).await?;
+        writing.io.flush().await?;
+        Ok(stream)
+    }
+
+    /// Accepts a stream.
+    ///
+    /// # Errors
+    /// See [`Writer::open`].
+    pub async fn accept(&self, stream: u32) -> std::io::Result<()> {
+        let mut writing = self.0.lock().await;
+        let headers = writing.packer.pack(&[]);
         writing.io.write_all(&frame::syn_reply(stream, &headers)).await?;
         writing.io.flush().await
     }
 
     /// Sends content.
-    pub(crate) async fn data(&self, stream: u32, bytes: &[u8], fin: bool) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// See [`Writer::open`].
+    pub async fn data(&self, stream: u32, bytes: &[u8], fin: bool) -> std::io::Result<()> {
         let mut pieces = bytes.chunks(frame::FRAME_BYTES_MAX).peekable();
         if pieces.peek().is_none() {
             return self.write(frame::data(stream, &[], fin)).await;
@@ -127,12 +147,15 @@ impl<S: AsyncRead + AsyncWrite> Writer<S> {
     }
 
     /// Gives a stream up.
-    pub(crate) async fn reset(&self, stream: u32) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// See [`Writer::open`].
+    pub async fn reset(&self, stream: u32) -> std::io::Result<()> {
         self.write(frame::rst_stream(stream)).await
     }
 
     /// Ends the connection.
-    pub(crate) async fn end(&self, last: u32) {
+    pub async fn end(&self, last: u32) {
         // Whoever has gone already needs no farewell.
         let _ = self.write(frame::go_away(last)).await;
         let _ = self.0.lock().await.io.shutdown().await;
@@ -142,6 +165,18 @@ impl<S: AsyncRead + AsyncWrite> Writer<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_one_side_opens_the_other_sees_opened() {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let ((_reader, client), (mut server, _writer)) = (open(ours), open(theirs));
+        for (number, name) in [(1, "error"), (3, "stdin")] {
+            assert_eq!(client.open(&[("streamtype", name)]).await.unwrap(), number);
+            let event = server.next().await;
+            let Some(Event::Open { stream, headers, fin: false }) = event else { panic!("{event:?}") };
+            assert_eq!((stream, headers["streamtype"].as_str()), (number, name));
+        }
+    }
 
     #[tokio::test]
     async fn pings_are_answered_and_streams_told() {
