@@ -1,8 +1,13 @@
 //! Which pod a node gives up first, and what is said of it.
+//!
+//! # Invariants
+//! - No daemon ends for want of disk or process ids: its controller would make it anew at once, and nothing would be won.
+//! - For want of memory a daemon ends only when no other pod can, and not again before its [`Respite`] is over.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::quantity::binary;
+use super::respite::Respite;
 use super::{Shortage, Signal};
 
 /// From this priority on a pod is critical, as Kubernetes has it.
@@ -58,6 +63,8 @@ pub struct Candidate {
     pub uid: String,
     /// NAMESPACE/NAME.
     pub name: String,
+    /// UID of the object that controls it; empty without one.
+    pub controller: String,
     /// See there.
     pub standing: Standing,
     /// What it uses of what is short; None where that could not be measured.
@@ -70,8 +77,13 @@ pub struct Candidate {
 
 /// The pod to end, if there is one that may.
 #[must_use]
-pub fn choose(signal: Signal, candidates: &[Candidate]) -> Option<&Candidate> {
-    candidates.iter().filter(|candidate| !candidate.standing.critical).min_by_key(|candidate| {
+pub fn choose<'a>(signal: Signal, candidates: &'a [Candidate], respite: &Respite) -> Option<&'a Candidate> {
+    let may_end = |candidate: &&Candidate| {
+        let standing = candidate.standing;
+        let daemon_may = signal == Signal::Memory && !respite.spares(&candidate.controller);
+        !standing.critical && (!standing.daemon || daemon_may)
+    };
+    candidates.iter().filter(may_end).min_by_key(|candidate| {
         let over = candidate.used.map(|used| i128::from(used) - i128::from(candidate.request));
         // Of process ids there are no requests, so nobody exceeds them.
         let within = signal != Signal::Pids && over.is_some_and(|over| over <= 0);
@@ -110,7 +122,7 @@ mod tests {
 
     fn check(signal: Signal, mut pods: Vec<Candidate>, expect: &[&str]) {
         let mut order = Vec::new();
-        while let Some(next) = choose(signal, &pods).map(|pod| pod.name.clone()) {
+        while let Some(next) = choose(signal, &pods, &Respite::default()).map(|pod| pod.name.clone()) {
             pods.retain(|pod| pod.name != next);
             order.push(next);
         }
@@ -148,7 +160,29 @@ mod tests {
         daemon.standing.daemon = true;
         let mut critical = pod("critical", 0, 999, 1);
         critical.standing.critical = true;
-        check(Signal::Memory, vec![daemon, critical, pod("modest", 1000, 1, 5)], &["modest", "daemon"]);
+        let pods = [daemon, critical, pod("modest", 1000, 1, 5)];
+        for (signal, expect) in [
+            (Signal::Memory, &["modest", "daemon"][..]),
+            (Signal::NodeDisk, &["modest"]),
+            (Signal::NodeInodes, &["modest"]),
+            (Signal::ImageDisk, &["modest"]),
+            (Signal::ImageInodes, &["modest"]),
+            (Signal::Pids, &["modest"]),
+        ] {
+            check(signal, pods.to_vec(), expect);
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_was_given_up_is_not_given_up_again() {
+        let mut daemon = pod("daemon-a", 0, 900, 1);
+        (daemon.standing.daemon, daemon.controller) = (true, "uid-of-a".to_owned());
+        let other = Candidate { name: "daemon-b".to_owned(), controller: "uid-of-b".to_owned(), ..daemon.clone() };
+        let mut respite = Respite::default();
+        respite.given_up(&daemon, jiff::Timestamp::UNIX_EPOCH);
+        let again = Candidate { name: "daemon-a-anew".to_owned(), ..daemon };
+        assert_eq!(choose(Signal::Memory, std::slice::from_ref(&again), &respite), None);
+        assert_eq!(choose(Signal::Memory, &[again, other.clone()], &respite), Some(&other));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - A condition comes with the first look that shows it, and goes only after [`TRANSITION`] without one, so that a node at
 //!   the edge does not go to and fro.
 //! - Pods end one at a time, and only while something is short at that very look, not for a condition that lingers.
-//! - Critical pods never end, daemons only when nothing else is left to end.
+//! - Critical pods never end; daemons only for want of memory, when nothing else is left to end, and not again and again.
 //!
 //! # Absent
 //! Soft thresholds, which Kubernetes has none of by default.
@@ -12,6 +12,7 @@
 pub mod eviction;
 pub mod images;
 mod quantity;
+pub mod respite;
 mod thresholds;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use decide::node_pressure::eviction::{Candidate, ContainerUse, Standing, choose, message};
+use decide::node_pressure::respite::Respite;
 use decide::node_pressure::{Condition, Seen, Shortage, Signal, Stock, Supplies, shortages};
 use decide::pod_lifecycle::PodFailure;
 use jiff::Timestamp;
@@ -30,8 +31,7 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
     if agent.options.eviction.is_none() && agent.runtime.image_fs().await.is_none() {
         return;
     }
-    let (mut seen, mut collector, mut ticks) =
-        (Seen::default(), Collector::default(), tokio::time::interval(LOOK_EVERY));
+    let (mut seen, mut relief, mut ticks) = (Seen::default(), Relief::default(), tokio::time::interval(LOOK_EVERY));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -39,13 +39,24 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
             _ = ticks.tick() => {}
         }
         let now = Timestamp::now();
-        collector.turn(agent, now).await;
+        relief.collector.turn(agent, now).await;
         let short = shortages(&agent.options.eviction, &supplies(agent).await);
         tell(agent, seen.look(&short, now));
-        if let Some(shortage) = short.first() {
-            reclaim(agent, &mut collector, shortage, now).await;
+        relief.respite.look(&short, now);
+        match short.first() {
+            Some(shortage) => relief.reclaim(agent, shortage, now).await,
+            None => relief.helpless = None,
         }
     }
+}
+
+/// What a node does about a shortage, and remembers of it.
+#[derive(Default)]
+struct Relief {
+    collector: Collector,
+    respite: Respite,
+    /// It was told that no pod may end for this; told once until it is over.
+    helpless: Option<Signal>,
 }
 
 async fn supplies<R: Runtime>(agent: &Arc<Agent<R>>) -> Supplies {
@@ -91,26 +102,34 @@ fn tell<R>(agent: &Arc<Agent<R>>, conditions: Vec<Condition>) {
     agent.set_conditions(conditions);
 }
 
-/// Frees what the node can do without, and if that is not enough ends one pod.
-async fn reclaim<R: Runtime>(agent: &Arc<Agent<R>>, collector: &mut Collector, shortage: &Shortage, now: Timestamp) {
-    let text = format!("Attempting to reclaim {}", shortage.signal.resource());
-    agent.recorder.node_event(&reference(agent), "Warning", "EvictionThresholdMet", &text);
-    if shortage.signal.condition() == Condition::Disk {
-        collector.free_all(agent, now).await;
-        let left = shortages(&agent.options.eviction, &supplies(agent).await);
-        if !left.iter().any(|short| short.signal.condition() == Condition::Disk) {
-            return;
+impl Relief {
+    /// Frees what the node can do without, and if that is not enough ends one pod.
+    async fn reclaim<R: Runtime>(&mut self, agent: &Arc<Agent<R>>, shortage: &Shortage, now: Timestamp) {
+        let resource = shortage.signal.resource();
+        let text = format!("Attempting to reclaim {resource}");
+        agent.recorder.node_event(&reference(agent), "Warning", "EvictionThresholdMet", &text);
+        if shortage.signal.condition() == Condition::Disk {
+            self.collector.free_all(agent, now).await;
+            let left = shortages(&agent.options.eviction, &supplies(agent).await);
+            if !left.iter().any(|short| short.signal.condition() == Condition::Disk) {
+                return;
+            }
         }
+        let candidates = candidates(agent, shortage.signal).await;
+        let Some(chosen) = choose(shortage.signal, &candidates, &self.respite) else {
+            if self.helpless.replace(shortage.signal) != Some(shortage.signal) {
+                let node = &agent.options.node_name;
+                tracing::warn!("node {node} is short of {resource}, and no pod may end for it: free some by hand");
+            }
+            return;
+        };
+        let message = message(shortage, chosen);
+        tracing::warn!("pod {} is evicted: {message}", chosen.name);
+        self.respite.given_up(chosen, now);
+        agent.counters.evicted(shortage.signal.name());
+        agent.evict(&chosen.uid, PodFailure { reason: "Evicted".to_owned(), message });
+        ended(agent, &chosen.uid).await;
     }
-    let candidates = candidates(agent, shortage.signal).await;
-    let Some(chosen) = choose(shortage.signal, &candidates) else {
-        return tracing::warn!("the node is short of {}, and no pod may end for it", shortage.signal.resource());
-    };
-    let message = message(shortage, chosen);
-    tracing::warn!("pod {} is evicted: {message}", chosen.name);
-    agent.counters.evicted(shortage.signal.name());
-    agent.evict(&chosen.uid, PodFailure { reason: "Evicted".to_owned(), message });
-    ended(agent, &chosen.uid).await;
 }
 
 /// Waits until nothing of the pod runs.
@@ -169,6 +188,7 @@ fn candidate(pod: &Pod, signal: Signal, look: &Look) -> Candidate {
     });
     Candidate {
         name: format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()),
+        controller: controller(pod),
         standing: Standing::of(pod),
         used: measured.map(|one| match signal {
             Signal::Memory => one.stats.usage.working_set_bytes,
@@ -180,6 +200,12 @@ fn candidate(pod: &Pod, signal: Signal, look: &Look) -> Candidate {
         containers: containers.collect(),
         uid,
     }
+}
+
+/// UID of the object that controls the pod.
+fn controller(pod: &Pod) -> String {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone()).unwrap_or_default()
 }
 
 fn request(container: &Container, resource: &str) -> u64 {
