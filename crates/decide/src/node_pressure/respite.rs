@@ -59,11 +59,9 @@ mod tests {
         let daemon = Candidate { controller: "d".to_owned(), standing, ..Candidate::default() };
         let mut respite = Respite::default();
         respite.given_up(&daemon, at(0));
-        for (minute, shortages, spared) in [
-            (50, short(Signal::Memory), true),
-            (109, short(Signal::NodeDisk), true),
-            (110, Vec::new(), false),
-        ] {
+        for (minute, shortages, spared) in
+            [(50, short(Signal::Memory), true), (109, short(Signal::NodeDisk), true), (110, Vec::new(), false)]
+        {
             respite.look(&shortages, at(minute));
             assert_eq!(respite.spares("d"), spared, "{minute}");
         }

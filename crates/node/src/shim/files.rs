@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! RUN_DIR/pods/SANDBOX/            made by the agent, lost at a reboot
-//!   shim.json                      what the shim shall be (agent)
+//!   shim.json                      what the shim shall be, a second copy of sandbox.json in it (agent; shim when asked)
 //!   shim.sock  shim.pid            where it listens, who it is (shim)
-//!   sandbox.json                   the sandbox as the agent knows it; its presence says that the sandbox was ready
+//!   sandbox.json                   the sandbox as the agent knows it (agent; shim when asked)
 //!   netns  shm/                    network namespace and /dev/shm of the pod, mounts
 //!   pidns                          link to the pod's process namespace, where containers share one (shim)
 //!   hosts  hostname  resolv.conf   the pod's /etc files
@@ -17,6 +17,8 @@
 //!
 //! # Invariants
 //! - Each file has one writer and is replaced by rename: a reader sees an old or a new one, never half a one.
+//! - What a fault of the disk or of people still damages, a living shim writes anew from its memory.
+//! - A directory of a newer everynode is not understood by half: [`SandboxFile::read`] refuses it by its version.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +29,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::{ContainerState, Mount, NamespaceMode};
+use crate::runtime::{ContainerState, Mount, NamespaceMode, SandboxConfig};
 
 /// A Kubernetes object is at most 1.5 MiB, and these files hold less than a pod.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -46,9 +48,62 @@ pub(crate) const OCI_CONFIG: &str = "config.json";
 pub(crate) const ROOTFS: &str = "rootfs";
 pub(crate) const OCI_STATE: &str = "oci";
 
+/// Format of all files in a pod's directory. To be raised when an older everynode would misread them.
+pub(crate) const VERSION: u32 = 1;
+
+/// What `sandbox.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SandboxFile {
+    /// See [`VERSION`].
+    pub(crate) version: u32,
+    /// What it was made from.
+    pub(crate) config: SandboxConfig,
+    /// Made at.
+    pub(crate) created_at: Timestamp,
+    /// Addresses of the pod.
+    pub(crate) ips: Vec<std::net::IpAddr>,
+}
+
+/// Why a state file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// There is none.
+    #[error("it is not there")]
+    Missing,
+    /// It is not what was written.
+    #[error("it is damaged: {0}")]
+    Damaged(io::Error),
+    /// A later version of this program wrote it.
+    #[error("it is of a newer everynode (format {0}, this one knows {VERSION})")]
+    Newer(u32),
+}
+
+/// Read before the rest: what else a newer file holds is not known.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
+impl SandboxFile {
+    /// Reads the sandbox in a pod's directory.
+    pub(crate) fn read(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join(SANDBOX);
+        let broken = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => StateError::Missing,
+            _ => StateError::Damaged(error),
+        };
+        match read_json(&path).map_err(broken)? {
+            Format { version } if version > VERSION => Err(StateError::Newer(version)),
+            Format { .. } => read_json(&path).map_err(broken),
+        }
+    }
+}
+
 /// What a shim shall be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ShimConfig {
+    /// The second copy.
+    pub(crate) file: SandboxFile,
     /// The sandbox's id.
     pub(crate) sandbox: String,
     /// Pod's name, for the links in `log_links`.
@@ -162,6 +217,30 @@ pub(crate) struct Record {
     pub(crate) message: String,
 }
 
+impl Record {
+    /// Of a container that is made now and does not run yet.
+    pub(crate) fn new(file: &ContainerFile) -> Self {
+        Self {
+            id: file.id.clone(),
+            name: file.name.clone(),
+            attempt: file.attempt,
+            image: file.image.clone(),
+            image_id: file.image_id.clone(),
+            log_path: file.log_path.clone(),
+            cgroup: file.cgroup.clone(),
+            state: ContainerState::Created,
+            pid: None,
+            pid_start: None,
+            created_at: Timestamp::now(),
+            started_at: None,
+            finished_at: None,
+            exit_code: None,
+            reason: String::new(),
+            message: String::new(),
+        }
+    }
+}
+
 /// Reads one of the files above.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let mut bytes = Vec::new();
@@ -199,6 +278,32 @@ mod tests {
         write_json(&path, &vec![4]).unwrap();
         assert_eq!(read_json::<Vec<i32>>(&path).unwrap(), [4]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_sandbox_file_is_decides_what_becomes_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |version| SandboxFile {
+            version,
+            config: SandboxConfig::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+            ips: Vec::new(),
+        };
+        assert!(matches!(SandboxFile::read(dir.path()), Err(StateError::Missing)));
+        write_json(&dir.path().join(SANDBOX), &file(VERSION)).unwrap();
+        assert_eq!(SandboxFile::read(dir.path()).unwrap().version, VERSION);
+        for (text, newer) in [
+            ("", false),
+            (r#"{"version":1"#, false),
+            (r#"{"version":1}"#, false),
+            (r#"{"config":{}}"#, false),
+            (r#"{"version":2,"all":"else"}"#, true),
+        ] {
+            fs::write(dir.path().join(SANDBOX), text).unwrap();
+            let error = SandboxFile::read(dir.path()).unwrap_err();
+            assert_eq!(matches!(error, StateError::Newer(2)), newer, "{text}: {error}");
+            assert_eq!(matches!(error, StateError::Damaged(_)), !newer, "{text}: {error}");
+        }
     }
 
     #[test]

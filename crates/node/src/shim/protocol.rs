@@ -63,6 +63,8 @@ pub(crate) enum Request {
         /// Its id.
         id: String,
     },
+    /// Writes the pod's state files anew from its memory: one is damaged.
+    Save,
     /// Kills all containers, and ends.
     Shutdown,
 }

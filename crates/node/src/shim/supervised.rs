@@ -46,29 +46,12 @@ pub(super) struct Supervised {
 
 impl Supervised {
     /// Made, not started.
-    pub(super) fn new(file: ContainerFile) -> Self {
+    pub(super) fn new(file: &ContainerFile) -> Self {
         Self {
             stop_signal: file.stop_signal,
             with_stdin: file.stdin,
             with_tty: file.tty,
-            record: Record {
-                id: file.id,
-                name: file.name,
-                attempt: file.attempt,
-                image: file.image,
-                image_id: file.image_id,
-                log_path: file.log_path,
-                cgroup: file.cgroup,
-                state: ContainerState::Created,
-                pid: None,
-                pid_start: None,
-                created_at: Timestamp::now(),
-                started_at: None,
-                finished_at: None,
-                exit_code: None,
-                reason: String::new(),
-                message: String::new(),
-            },
+            record: Record::new(file),
             log: None,
             outputs: [None, None],
             stdin: None,

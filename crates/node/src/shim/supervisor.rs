@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::cgroup::{Hierarchies, hierarchies};
-use super::files::{CONTAINER, CONTAINERS, ContainerFile, ShimConfig, read_json};
+use super::files::{CONTAINER, CONTAINERS, ContainerFile, SANDBOX, SHIM_CONFIG, ShimConfig, read_json, write_json};
 use super::log::{self, Log, Stream};
 use super::protocol::{ExecProcess, FailureKind, Reply, Request};
 use super::supervised::{Supervised, save};
@@ -153,6 +153,7 @@ impl Shim {
             Request::Exec { id, process } => self.exec(from, &id, process, fds),
             Request::Attach { id, give_input } => self.attach(from, &id, give_input, fds),
             Request::Remove { id } => self.remove(from, &id),
+            Request::Save => self.save_all(),
             Request::Shutdown => {
                 self.shut_down(Some(from));
                 Ok(None)
@@ -163,6 +164,15 @@ impl Shim {
             Ok(None) => {}
             Err((kind, message)) => self.outbox.push((Some(from), Reply::failed(kind, message))),
         }
+    }
+
+    /// Writes every state file anew.
+    fn save_all(&self) -> Answer {
+        self.containers.values().for_each(|container| save(&container.record));
+        write_json(SHIM_CONFIG.as_ref(), &self.config)
+            .and_then(|()| write_json(SANDBOX.as_ref(), &self.config.file))
+            .map_err(|error| (FailureKind::Failed, format!("failed to write the pod's state: {error}")))?;
+        Ok(Some(Reply::Done))
     }
 
     /// Kills all, and makes [`Shim::is_over`] true when they have ended.
@@ -211,7 +221,7 @@ impl Shim {
         if file.id != id {
             return Err((FailureKind::Invalid, format!("{} is not of container {id}", path.display())));
         }
-        let container = Supervised::new(file);
+        let container = Supervised::new(&file);
         save(&container.record);
         self.containers.insert(id.to_owned(), container);
         self.outbox.push((None, Reply::Changed { id: id.to_owned() }));

@@ -119,7 +119,7 @@ pub(crate) async fn world_with(name: &str, change: impl FnOnce(&mut Options)) ->
     change(&mut options);
     let wires = Wires::default();
     let pins = Arc::default();
-    let runtime = open(&options, dir.path(), &wires, &pins).await;
+    let runtime = open(&options, dir.path(), &wires, &pins).await.unwrap();
     Some(World { dir, options, wires, pins, runtime })
 }
 
@@ -128,9 +128,9 @@ async fn open(
     dir: &Path,
     wires: &Wires,
     pins: &Arc<Mutex<BTreeMap<String, String>>>,
-) -> Embedded<Busybox, Wires> {
+) -> std::io::Result<Embedded<Busybox, Wires>> {
     let images = Busybox { layers: vec![dir.join("image/top"), dir.join("image/base")], pins: pins.clone() };
-    Embedded::open(options.clone(), images, wires.clone()).await.unwrap()
+    Embedded::open(options.clone(), images, wires.clone()).await
 }
 
 fn unpack(dir: &Path) {
@@ -233,7 +233,18 @@ impl World {
 
     /// A new agent in place of the old one.
     pub(crate) async fn restart(&mut self) {
-        self.runtime = open(&self.options, self.dir.path(), &self.wires, &self.pins).await;
+        self.try_restart().await.unwrap();
+    }
+
+    /// The same; the old one stays where the new one can't be.
+    pub(crate) async fn try_restart(&mut self) -> std::io::Result<()> {
+        self.runtime = open(&self.options, self.dir.path(), &self.wires, &self.pins).await?;
+        Ok(())
+    }
+
+    /// Where the files of a sandbox are.
+    pub(crate) fn pod_dir(&self, sandbox: &SandboxId) -> PathBuf {
+        self.options.run_dir.join("pods").join(&sandbox.0)
     }
 
     /// Nothing of any pod is left on the machine but logs.

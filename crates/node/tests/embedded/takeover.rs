@@ -85,6 +85,88 @@ async fn what_an_agent_left_half_made_is_taken_away() {
 }
 
 #[tokio::test]
+async fn damaged_state_is_rebuilt_and_stops_nothing() {
+    let Some(mut world) = world("damaged").await else { return };
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, world.container("sleep 1000")).await;
+    let before = world.runtime.container_status(&id).await.unwrap();
+    let known = world.runtime.list_pod_sandboxes().await.unwrap().remove(0);
+    let record = format!("containers/{}/state.json", id.0);
+    for (files, damage) in [
+        (&["sandbox.json"][..], Some("{")),
+        (&["sandbox.json"], None),
+        (&["sandbox.json", "shim.json", &record], Some("\0\0\0\0")),
+        (&[&record], Some("")),
+    ] {
+        for path in files.iter().map(|file| world.pod_dir(&sandbox).join(file)) {
+            match damage {
+                Some(text) => std::fs::write(path, text).unwrap(),
+                None => std::fs::remove_file(path).unwrap(),
+            }
+        }
+        world.restart().await;
+        let after = world.runtime.container_status(&id).await.unwrap();
+        assert_eq!(
+            (after.state, after.pid, after.started_at),
+            (ContainerState::Running, before.pid, before.started_at),
+            "{files:?} {damage:?}"
+        );
+        let [found] = &world.runtime.list_pod_sandboxes().await.unwrap()[..] else { panic!("{files:?} {damage:?}") };
+        assert!(found.ready, "{files:?} {damage:?}");
+        assert_eq!((&found.id, &found.config.uid, &found.ips), (&known.id, &known.config.uid, &known.ips));
+        assert_eq!(found.created_at, known.created_at);
+        for path in files.iter().map(|file| world.pod_dir(&sandbox).join(file)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with('{') && text.ends_with('}'), "{}: {text}", path.display());
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_pod_with_damaged_state_still_tells_how_it_ended() {
+    let Some(mut world) = world("deaddamaged").await else { return };
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, world.container("sleep 6543")).await;
+    let lost = node::runtime::ContainerConfig { name: "lost".to_owned(), ..world.container("sleep 7654") };
+    let lost = world.start(&sandbox, lost).await;
+    let pid = world.runtime.container_status(&lost).await.unwrap().pid.unwrap();
+    let dir = world.pod_dir(&sandbox);
+    std::fs::write(dir.join("sandbox.json"), "{").unwrap();
+    std::fs::write(dir.join("containers").join(&lost.0).join("state.json"), "{").unwrap();
+    kill(shims_in(dir.to_str().unwrap())[0]);
+    world.restart().await;
+    assert_eq!(world.wait_for(&id, ContainerState::Exited).await.exit_code, Some(137));
+    assert_eq!(world.wait_for(&lost, ContainerState::Exited).await.name, "lost");
+    assert!(!runs(pid, "7654"), "what has no record is killed too");
+    assert!(!world.runtime.list_pod_sandboxes().await.unwrap()[0].ready);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_state_of_a_newer_version_is_refused_and_not_touched() {
+    let Some(mut world) = world("newer").await else { return };
+    let other = world.sandbox().await;
+    std::fs::write(world.pod_dir(&other).join("sandbox.json"), "{").unwrap();
+    let sandbox = world.sandbox().await;
+    let id = world.start(&sandbox, world.container("sleep 8765")).await;
+    let pid = world.runtime.container_status(&id).await.unwrap().pid.unwrap();
+    let path = world.pod_dir(&sandbox).join("sandbox.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let newer = r#"{"version":99,"all":"new"}"#;
+    std::fs::write(&path, newer).unwrap();
+    let error = world.try_restart().await.unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()) && error.contains("newer everynode"), "{error}");
+    assert!(runs(pid, "8765"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+    assert_eq!(std::fs::read_to_string(world.pod_dir(&other).join("sandbox.json")).unwrap(), "{");
+    std::fs::write(&path, text).unwrap();
+    world.restart().await;
+    assert_eq!(world.runtime.container_status(&id).await.unwrap().pid, Some(pid));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_stopped_sandbox_still_tells_how_its_containers_ended() {
     let Some(world) = world("stopped").await else { return };
     let sandbox = world.sandbox().await;

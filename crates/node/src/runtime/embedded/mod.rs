@@ -20,6 +20,7 @@ mod sandbox;
 mod spec;
 mod stats;
 mod streams;
+mod take_over;
 mod terminal;
 pub(crate) mod usage;
 
@@ -121,7 +122,8 @@ impl<I: Images, N: PodNetwork> Embedded<I, N> {
     /// Opens the runtime and takes over what earlier agents started.
     ///
     /// # Errors
-    /// The machine can't run containers: no control groups, or no right to mount. The text says what to do.
+    /// The machine can't run containers (no control groups, or no right to mount), or a newer everynode runs its pods. The
+    /// text says what to do.
     pub async fn open(options: Options, images: I, network: N) -> io::Result<Self> {
         if !nix::unistd::geteuid().is_root() {
             return Err(io::Error::new(
@@ -129,6 +131,7 @@ impl<I: Images, N: PodNetwork> Embedded<I, N> {
                 "running containers needs root: start it by sudo",
             ));
         }
+        take_over::refuse_newer(&options.run_dir.join("pods"))?;
         let groups = hierarchies()?;
         std::fs::create_dir_all(&options.data_dir)?;
         mounts::make_private(&options.run_dir).map_err(|error| {

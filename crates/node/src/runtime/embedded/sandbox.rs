@@ -1,12 +1,11 @@
-//! A sandbox's life: made, watched, taken over from an earlier agent, stopped, removed.
+//! A sandbox's life: made, watched, stopped, removed.
 //!
 //! # Invariants
-//! - `sandbox.json` is written last: a directory without it was never ready, and is taken away at the next start.
+//! - `sandbox.json` is written last: what has none and no shim was never ready, and is taken away at the next start.
 //! - All that is made for a sandbox lies in its directory, its cgroups and the network module; [`Inner::tear_down`]
 //!   finds it there whatever died when.
 //! - Only the shim writes records; once it has died, only this module.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,6 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::client::{Connection, ask, start_shim, within};
 use super::parts::{Images, Joining, PodNetwork};
@@ -24,8 +22,8 @@ use crate::network::netns;
 use crate::runtime::{ContainerState, NamespaceMode, RuntimeError, SandboxConfig, SandboxId, SandboxStatus};
 use crate::shim::cgroup::Hierarchies;
 use crate::shim::files::{
-    CONTAINERS, NETNS, Record, SANDBOX, SHIM_CONFIG, SHIM_PID, SHIM_SOCKET, SHM, STATE, ShimConfig, read_json,
-    write_json,
+    CONTAINER, CONTAINERS, ContainerFile, NETNS, Record, SANDBOX, SHIM_CONFIG, SHIM_PID, SHIM_SOCKET, SHM, STATE,
+    SandboxFile, ShimConfig, VERSION, read_json, write_json,
 };
 use crate::shim::protocol::{Reply, Request};
 use crate::shim::start_ticks;
@@ -40,20 +38,12 @@ const KILL_WAIT: Duration = Duration::from_millis(2);
 /// Passes over cgroups whose processes are ending.
 const CGROUP_REMOVALS_MAX: u32 = 50;
 
-/// What `sandbox.json` holds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Saved {
-    pub(crate) config: SandboxConfig,
-    pub(crate) created_at: Timestamp,
-    pub(crate) ips: Vec<std::net::IpAddr>,
-}
-
 /// One sandbox.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
     pub(crate) dir: PathBuf,
-    pub(crate) saved: Saved,
+    pub(crate) saved: SandboxFile,
     /// Its shim answers.
     pub(crate) alive: AtomicBool,
     /// Held while it is stopped or removed.
@@ -61,7 +51,7 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    fn new(id: SandboxId, dir: PathBuf, saved: Saved, alive: bool) -> Self {
+    pub(crate) fn new(id: SandboxId, dir: PathBuf, saved: SandboxFile, alive: bool) -> Self {
         Self { id, dir, saved, alive: AtomicBool::new(alive), ending: tokio::sync::Mutex::default() }
     }
 
@@ -88,6 +78,14 @@ impl Sandbox {
 fn records(dir: &Path) -> Vec<Record> {
     let read = |path: PathBuf| read_json(&path.join(STATE)).ok();
     children(&dir.join(CONTAINERS)).into_iter().filter_map(read).collect()
+}
+
+/// Containers whose record is damaged, as they were made: nobody could tell whether they run.
+fn unrecorded(dir: &Path) -> Vec<Record> {
+    let mut all = children(&dir.join(CONTAINERS));
+    all.retain(|path| read_json::<Record>(&path.join(STATE)).is_err());
+    let read = |path: &PathBuf| read_json::<ContainerFile>(&path.join(CONTAINER)).ok();
+    all.iter().filter_map(read).map(|file| Record::new(&file)).collect()
 }
 
 /// Entries of a directory; none when it is not there.
@@ -163,12 +161,12 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         let machine = machine::read(false).map_err(|error| failed("failed to read the machine", error))?;
         pod_files::write(dir, &config, &ips, &machine.hostname)
             .map_err(|error| failed("failed to write the pod's /etc files", error))?;
-        write_json(&dir.join(SHIM_CONFIG), &self.shim_config(id, &config, with_network.then_some(netns)))
+        let saved = SandboxFile { version: VERSION, config, created_at: Timestamp::now(), ips };
+        write_json(&dir.join(SHIM_CONFIG), &self.shim_config(id, &saved, with_network.then_some(netns)))
             .map_err(|error| failed("failed to write the shim's configuration", error))?;
         within(SHIM_START_MAX, start_shim(self.options.program(), dir.to_owned())).await?;
         let connection = Connection::open(dir, &Request::Subscribe, &[])
             .map_err(|error| failed("the pod's shim died at once", error))?;
-        let saved = Saved { config, created_at: Timestamp::now(), ips };
         write_json(&dir.join(SANDBOX), &saved).map_err(|error| failed("failed to write the sandbox's state", error))?;
         let sandbox = Arc::new(Sandbox::new(SandboxId(id.to_owned()), dir.to_owned(), saved, true));
         let status = sandbox.status();
@@ -176,9 +174,11 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         Ok(status)
     }
 
-    fn shim_config(&self, id: &str, config: &SandboxConfig, netns: Option<PathBuf>) -> ShimConfig {
+    fn shim_config(&self, id: &str, file: &SandboxFile, netns: Option<PathBuf>) -> ShimConfig {
+        let config = &file.config;
         let named = config.network != NamespaceMode::Node && !config.hostname.is_empty();
         ShimConfig {
+            file: file.clone(),
             sandbox: id.to_owned(),
             pod_name: config.name.clone(),
             pod_namespace: config.namespace.clone(),
@@ -195,55 +195,12 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         }
     }
 
-    fn insert(self: &Arc<Self>, sandbox: Arc<Sandbox>, connection: Option<Connection>) {
+    pub(super) fn insert(self: &Arc<Self>, sandbox: Arc<Sandbox>, connection: Option<Connection>) {
         self.lock_sandboxes().insert(sandbox.id.clone(), sandbox.clone());
         if let Some(connection) = connection {
             tokio::spawn(watch(Arc::downgrade(self), sandbox.clone(), connection));
         }
         self.tell(&sandbox.id);
-    }
-
-    /// Finds again what earlier agents made, and takes away what they left half made.
-    pub(crate) async fn take_over(self: &Arc<Self>) {
-        for dir in children(&self.pods_dir()) {
-            let Some(id) = dir.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
-            let Ok(saved) = read_json::<Saved>(&dir.join(SANDBOX)) else {
-                self.tear_down(&id, &dir).await;
-                continue;
-            };
-            let connection = Connection::open(&dir, &Request::Subscribe, &[]).ok();
-            let sandbox = Arc::new(Sandbox::new(SandboxId(id), dir, saved, connection.is_some()));
-            if connection.is_none() {
-                self.bury(&sandbox).await;
-            }
-            self.insert(sandbox, connection);
-        }
-        self.sweep().await;
-    }
-
-    /// What belongs to no sandbox, for the machine was started anew or an agent was killed: data of containers, their
-    /// hold on images, network addresses.
-    async fn sweep(&self) {
-        let sandboxes = self.all_sandboxes();
-        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let live: BTreeSet<String> = sandboxes
-            .iter()
-            .flat_map(|sandbox| children(&sandbox.dir.join(CONTAINERS)))
-            .filter_map(|path| name(&path))
-            .collect();
-        for path in children(&self.data_dir()) {
-            if name(&path).is_none_or(|id| !live.contains(&id)) {
-                let _ = fs::remove_dir_all(&path);
-            }
-        }
-        let holders = live.iter().map(|id| self.holder(id)).collect();
-        if let Err(error) = self.images.retain_pins(&self.options.pin_prefix, &holders) {
-            tracing::warn!(%error, "images that no container uses any more stay");
-        }
-        let live = sandboxes.iter().map(|sandbox| sandbox.id.0.clone()).collect();
-        if let Err(error) = self.network.retain(&live).await {
-            tracing::warn!(%error, "network addresses that no pod uses any more stay");
-        }
     }
 
     /// The shim has died: what it held is killed and noted as ended.
@@ -252,7 +209,7 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         sandbox.alive.store(false, Ordering::Release);
         let (dir, groups) = (sandbox.dir.clone(), self.groups.clone());
         let done = tokio::task::spawn_blocking(move || {
-            for mut record in records(&dir) {
+            for mut record in records(&dir).into_iter().chain(unrecorded(&dir)) {
                 if record.state == ContainerState::Exited {
                     continue;
                 }
@@ -324,7 +281,7 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
     }
 
     /// Takes away a sandbox that was never ready.
-    async fn tear_down(&self, id: &str, dir: &Path) {
+    pub(super) async fn tear_down(&self, id: &str, dir: &Path) {
         self.end_shim(dir).await;
         for record in records(dir) {
             self.groups.kill(&record.cgroup);
