@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import chapter, faults, host, images, joining, network, shared_store, streams, suites, words
+import attach, chapter, faults, host, images, joining, network, shared_store, streams, suites, words
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -75,6 +75,8 @@ def main():
         for reference, path in archives.items():
             registry.push(path, reference if "/" in reference else "library/" + reference)
         case("demo", first_command, everynode)
+        if only in "controllers attach, and a shadow looks on":
+            attach.play(report, everynode, folder, free_port())
         if only in "two servers on one etcd":
             shared_store.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
         if only in "a machine joins":

@@ -22,7 +22,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let ca_pem = std::fs::read_to_string(data_dir.join("pki/ca.crt")).ok();
     let client = server.client("everynode-controllers");
-    let controllers = tokio::spawn(control::run(client, control::Options { ca_pem }, shutdown.clone()));
+    let controllers = tokio::spawn(control::run(
+        client,
+        control::Options { ca_pem, ..control::Options::default() },
+        shutdown.clone(),
+    ));
     server.serve(shutdown).await?;
     controllers.await??;
     Ok(())

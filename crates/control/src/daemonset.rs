@@ -34,7 +34,7 @@ const SOURCE: &str = "daemonset-controller";
 pub(crate) const PLURAL: &str = "daemonsets";
 
 /// Everything that a plan is made from.
-struct Snapshot {
+pub(crate) struct Snapshot {
     set: Arc<DaemonSet>,
     nodes: Vec<Arc<NodeView>>,
     pods: Vec<Arc<PodView>>,
@@ -72,7 +72,8 @@ pub(crate) async fn sync(hub: Arc<Hub>, key: Key) -> Sync {
     outcome.and(stored)
 }
 
-fn snapshot(hub: &Hub, key: &Key) -> Option<Snapshot> {
+/// What is known of a set; nothing while its own last writes do not show.
+pub(crate) fn snapshot(hub: &Hub, key: &Key) -> Option<Snapshot> {
     let mut world = hub.world();
     let Some(set) = world.daemon_sets.get(key).cloned() else {
         world.written.forget(&(PLURAL, key.clone()));
@@ -97,6 +98,11 @@ fn snapshot(hub: &Hub, key: &Key) -> Option<Snapshot> {
 
 impl Snapshot {
     fn plan(&self, now: Timestamp) -> Plan {
+        self.observe(|set, observed| daemonset::plan(set, observed, now))
+    }
+
+    /// Hands the set and what is around it to `look`.
+    pub(crate) fn observe<T>(&self, look: impl FnOnce(&DaemonSet, Observed<'_>) -> T) -> T {
         let nodes: BTreeMap<String, &NodeView> = self.nodes.iter().map(|n| (n.name.clone(), n.as_ref())).collect();
         let pods: Vec<&PodView> = self.pods.iter().map(AsRef::as_ref).collect();
         let revisions: Vec<&ControllerRevision> = self.revisions.iter().map(AsRef::as_ref).collect();
@@ -113,7 +119,7 @@ impl Snapshot {
                 .as_deref()
                 .map(|governing| Directive { policy: &governing.policy, memory: governing.object.memory(name, uid) }),
         };
-        daemonset::plan(&self.set, observed, now)
+        look(&self.set, observed)
     }
 }
 

@@ -13,14 +13,16 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::rights::Rights;
 use crate::{Error, Options, wire};
 
 /// Where the Lease is.
 const NAMESPACE: &str = "kube-system";
-/// Its name.
-const NAME: &str = "everynode-controllers";
+/// Its name, unless another is given: whoever runs some controllers here and some there gives each group its own.
+pub const LEASE: &str = "everynode-controllers";
 
-/// Runs all controllers until `shutdown`, but only while this process, known as `identity`, holds the Lease.
+/// Runs the controllers until `shutdown`, but only while this process holds the Lease: it is known by the first name, and
+/// the Lease has the second.
 ///
 /// # Errors
 ///
@@ -28,10 +30,10 @@ const NAME: &str = "everynode-controllers";
 pub async fn run_elected(
     client: Client,
     options: Options,
-    identity: String,
+    (identity, lease): (String, String),
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let mut seat = Seat::new(client.clone(), identity);
+    let mut seat = Seat::new(client.clone(), identity, lease);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -55,6 +57,9 @@ pub async fn run_elected(
 struct Seat {
     api: Api<Lease>,
     identity: String,
+    /// The name of the Lease.
+    lease: String,
+    rights: Rights,
     /// As it was found last, and since when it has been so.
     seen: Option<(Lease, Instant)>,
     /// When the last write that was accepted was sent.
@@ -62,8 +67,9 @@ struct Seat {
 }
 
 impl Seat {
-    fn new(client: Client, identity: String) -> Seat {
-        Seat { api: Api::namespaced(client, NAMESPACE), identity, seen: None, written: None }
+    fn new(client: Client, identity: String, lease: String) -> Seat {
+        let api = Api::namespaced(client, NAMESPACE);
+        Seat { api, identity, lease, rights: Rights::default(), seen: None, written: None }
     }
 
     /// Waits until this process holds the Lease.
@@ -78,6 +84,7 @@ impl Seat {
                     told = holder;
                 }
                 Ok(Ok(Held::Theirs(_))) => {}
+                Ok(Err(error)) if self.rights.tell(&error) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "the lease can't be had"),
                 Err(_) => tracing::debug!("the lease can't be had: no answer"),
             }
@@ -106,7 +113,7 @@ impl Seat {
     /// Looks at the Lease and writes it if this process may.
     async fn attempt(&mut self) -> kube::Result<Held> {
         let asked = Instant::now();
-        let found = self.api.get_opt(NAME).await?;
+        let found = self.api.get_opt(&self.lease).await?;
         let unchanged = match (&self.seen, &found) {
             (Some((before, since)), Some(now)) if before.spec == now.spec => Some(*since),
             _ => None,
@@ -139,10 +146,10 @@ impl Seat {
         match &self.seen {
             Some((lease, _)) => {
                 let lease = Lease { spec: Some(spec), ..lease.clone() };
-                self.api.replace(NAME, &PostParams::default(), &lease).await
+                self.api.replace(&self.lease, &PostParams::default(), &lease).await
             }
             None => {
-                let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+                let metadata = ObjectMeta { name: Some(self.lease.clone()), ..ObjectMeta::default() };
                 self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
             }
         }

@@ -21,14 +21,23 @@ use crate::key::Key;
 use crate::limits::{ABSENT_OWNERS, REST_FACTOR, REST_MAX};
 use crate::queue::Queue;
 use crate::record::Recorder;
+use crate::rights::Rights;
+use crate::roster::Controller;
 use crate::world::World;
 use crate::{Options, SyncError};
+
+/// The controllers that look at nodes.
+pub(crate) const NODES: &[Controller] = &[Controller::NodeLifecycle, Controller::TaintEviction, Controller::PodGc];
+/// The controllers that look at namespaces.
+pub(crate) const NAMESPACES: &[Controller] = &[Controller::Namespace, Controller::ServiceAccount, Controller::RootCa];
 
 /// What the parts of this crate share.
 pub(crate) struct Hub {
     pub(crate) client: Client,
     pub(crate) options: Options,
     pub(crate) recorder: Recorder,
+    /// Rights that were missing.
+    pub(crate) rights: Rights,
     world: Mutex<World>,
     graph: Mutex<Graph>,
     /// The kinds of custom resource definitions.
@@ -57,25 +66,38 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     pub(crate) fn new(client: Client, options: Options, recorder: Recorder) -> Arc<Self> {
+        let roster = options.roster.clone();
+        let runs = |controllers: &[Controller]| roster.runs_any(controllers);
         Arc::new(Self {
             client,
             options,
             recorder,
+            rights: Rights::default(),
             world: Mutex::default(),
             graph: Mutex::default(),
             customs: Mutex::default(),
-            daemon_sets: Queue::new(),
-            replica_sets: Queue::new(),
-            budgets: Queue::new(),
-            policies: Queue::new(),
-            pods: Queue::new(),
-            nodes: Queue::new(),
-            objects: Queue::new(),
-            namespaces: Queue::new(),
+            daemon_sets: Queue::open_if(runs(&[Controller::DaemonSet])),
+            replica_sets: Queue::open_if(runs(&[Controller::ReplicaSet])),
+            budgets: Queue::open_if(runs(&[Controller::Disruption])),
+            policies: Queue::open_if(runs(&[Controller::RolloutPolicy])),
+            pods: Queue::open_if(runs(&[Controller::Scheduler])),
+            nodes: Queue::open_if(runs(NODES)),
+            objects: Queue::open_if(runs(&[Controller::GarbageCollector])),
+            namespaces: Queue::open_if(runs(NAMESPACES)),
             leaving: Mutex::default(),
             absent: Mutex::default(),
             missing: Mutex::default(),
         })
+    }
+
+    pub(crate) fn runs(&self, controller: Controller) -> bool {
+        self.options.roster.runs(controller)
+    }
+
+    /// True when somebody asks who owns what, or whether an object is there.
+    pub(crate) fn keeps_owners(&self) -> bool {
+        let roster = &self.options.roster;
+        roster.runs(Controller::GarbageCollector) || roster.runs_any(NAMESPACES)
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -131,7 +153,8 @@ pub(crate) async fn work<K, F, Fut>(
             Ok(()) => queue(&hub).forget(&key),
             Err(error) => {
                 let failures = queue(&hub).retry(key.clone());
-                if error.is_conflict() || failures > 1 {
+                let lacks_right = matches!(&error, SyncError::Api(error) if hub.rights.tell(error));
+                if lacks_right || error.is_conflict() || failures > 1 {
                     tracing::debug!(controller = what, %key, failures, %error, "sync failed again");
                 } else {
                     tracing::warn!(controller = what, %key, %error, "sync failed, trying again until it works");

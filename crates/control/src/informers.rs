@@ -32,44 +32,60 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::Hub;
 use crate::key::Key;
 use crate::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
-use crate::watch::{Seen, follow, follow_if_served};
+use crate::roster::Source;
+use crate::watch::{Seen, follow, follow_if_had};
 use crate::world::World;
 use crate::{daemonset, replicaset, scheduler, wire};
 
 /// The namespace of the leases by which nodes say that they live.
 const NODE_LEASES: &str = "kube-node-lease";
 
-/// The informers that controllers cannot work without; each adds a permit when it has listed all.
-pub(crate) const NEEDED: u32 = 9;
+/// Kinds that have informers of their own, or that nobody owns.
+const TYPED: &[&str] = &[
+    "pods",
+    "nodes",
+    "daemonsets",
+    "replicasets",
+    "controllerrevisions",
+    "namespaces",
+    "poddisruptionbudgets",
+    "events",
+];
 
-/// Starts all informers.
-pub(crate) fn start(hub: &Arc<Hub>, tasks: &mut JoinSet<()>, ready: &Arc<Semaphore>, shutdown: &CancellationToken) {
-    let mut starter = Starter { hub, tasks, ready, shutdown };
-    starter.typed::<Pod>(wire::pods(), on_pod::seen);
-    starter.typed::<Node>(wire::nodes(), on_node::seen);
-    starter.typed::<DaemonSet>(wire::daemon_sets(), on_daemon_set);
-    starter.typed::<ReplicaSet>(wire::replica_sets(), on_replica_set);
-    starter.typed::<ControllerRevision>(wire::revisions(), on_revision);
-    starter.typed::<Namespace>(wire::namespaces(), on_namespace);
-    starter.typed::<PodDisruptionBudget>(wire::budgets(), on_budget::seen);
-    starter.policies();
-    starter.leases();
-    let typed = [
-        "pods",
-        "nodes",
-        "daemonsets",
-        "replicasets",
-        "controllerrevisions",
-        "namespaces",
-        "poddisruptionbudgets",
-        "events",
-    ];
-    for kind in KINDS {
-        if !typed.contains(&kind.plural) && kind.can(Verb::Watch) && kind.can(Verb::List) && kind.can(Verb::Delete) {
-            starter.others(kind);
+/// Starts the informers that the controllers which run read. Returns how many of them controllers wait for; each adds a
+/// permit to `ready` when it has listed all.
+pub(crate) fn start(
+    hub: &Arc<Hub>,
+    tasks: &mut JoinSet<()>,
+    ready: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> u32 {
+    let sources = hub.options.roster.sources();
+    let mut starter = Starter { hub, tasks, ready, shutdown, waited: 0 };
+    for (source, needed) in &sources {
+        match source {
+            Source::Pods => starter.typed::<Pod>(wire::pods(), *needed, on_pod::seen),
+            Source::Nodes => starter.typed::<Node>(wire::nodes(), *needed, on_node::seen),
+            Source::DaemonSets => starter.typed::<DaemonSet>(wire::daemon_sets(), *needed, on_daemon_set),
+            Source::ReplicaSets => starter.typed::<ReplicaSet>(wire::replica_sets(), *needed, on_replica_set),
+            Source::Revisions => starter.typed::<ControllerRevision>(wire::revisions(), *needed, on_revision),
+            Source::Namespaces => starter.typed::<Namespace>(wire::namespaces(), *needed, on_namespace),
+            Source::Budgets => starter.typed::<PodDisruptionBudget>(wire::budgets(), *needed, on_budget::seen),
+            Source::Policies => starter.policies(),
+            Source::NodeLeases => starter.leases(),
+            Source::ServiceAccounts if !sources.contains_key(&Source::Owners) => {
+                starter.others(wire::service_accounts());
+            }
+            Source::ConfigMaps if !sources.contains_key(&Source::Owners) => starter.others(wire::config_maps()),
+            Source::ServiceAccounts | Source::ConfigMaps => {}
+            Source::Definitions => custom::start(hub, starter.tasks, shutdown),
+            Source::Owners => {
+                let owned = |k: &&Kind| k.can(Verb::Watch) && k.can(Verb::List) && k.can(Verb::Delete);
+                KINDS.iter().filter(|k| !TYPED.contains(&k.plural)).filter(owned).for_each(|k| starter.others(k));
+            }
         }
     }
-    custom::start(hub, tasks, shutdown);
+    starter.waited
 }
 
 struct Starter<'a> {
@@ -77,14 +93,17 @@ struct Starter<'a> {
     tasks: &'a mut JoinSet<()>,
     ready: &'a Arc<Semaphore>,
     shutdown: &'a CancellationToken,
+    /// Informers that controllers wait for.
+    waited: u32,
 }
 
 impl Starter<'_> {
-    /// Follows a kind that controllers read.
-    fn typed<K>(&mut self, kind: &'static Kind, on: fn(&Hub, Seen<K>))
+    /// Follows a kind that controllers read, and that must be there if it is needed.
+    fn typed<K>(&mut self, kind: &'static Kind, needed: bool, on: fn(&Hub, Seen<K>))
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
+        self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
         let seen = move |mut seen: Seen<K>| {
             if let Seen::Applied(object) = &mut seen {
@@ -97,11 +116,17 @@ impl Starter<'_> {
                 ready.add_permits(1);
             }
         };
-        self.tasks.spawn(follow(Api::all(self.hub.client.clone()), kind.plural, self.shutdown.clone(), seen));
+        let api = Api::all(self.hub.client.clone());
+        if needed {
+            self.tasks.spawn(follow(api, kind.plural, self.shutdown.clone(), seen));
+        } else {
+            self.tasks.spawn(follow_if_had(api, kind.plural, self.shutdown.clone(), seen));
+        }
     }
 
     /// Follows policies, of which there are none where their kind is not defined.
     fn policies(&mut self) {
+        self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
         let seen = move |seen: Seen<RolloutPolicy>| {
             let listed = matches!(seen, Seen::Listed(..));
@@ -111,11 +136,12 @@ impl Starter<'_> {
             }
         };
         let api = Api::all(self.hub.client.clone());
-        self.tasks.spawn(follow_if_served(api, "rollout policies", self.shutdown.clone(), seen));
+        self.tasks.spawn(follow_if_had(api, "rollout policies", self.shutdown.clone(), seen));
     }
 
     /// Follows the leases of nodes.
     fn leases(&mut self) {
+        self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
         let mut renewed = BTreeMap::new();
         let seen = move |seen: Seen<Lease>| match seen {
@@ -160,6 +186,9 @@ impl Starter<'_> {
 
 /// Tells the collector.
 fn own<K>(hub: &Hub, kind: &'static Kind, seen: &Seen<K>, metadata: impl Fn(&K) -> &ObjectMeta) {
+    if !hub.keeps_owners() {
+        return;
+    }
     let mut gone = None;
     let wake = {
         let mut graph = hub.graph();

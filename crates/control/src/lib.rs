@@ -1,6 +1,6 @@
 //! The controllers: they watch the API server, ask `decide` what to do, and do it.
 //!
-//! [`run`] starts all of them over one `kube::Client`: DaemonSets, ReplicaSets, disruption budgets, the scheduler, nodes,
+//! [`run`] starts those that [`Options`] name, all by default, over one `kube::Client`: DaemonSets, ReplicaSets, disruption budgets, the scheduler, nodes,
 //! the garbage collectors and namespaces. They keep one picture of the cluster, made of the views that decisions read.
 //!
 //! Invariants: one informer per kind; a key is in work once at a time; a key is planned only on data that shows its own
@@ -28,7 +28,10 @@ mod policy;
 mod queue;
 mod record;
 mod replicaset;
+mod rights;
+mod roster;
 mod scheduler;
+mod shadow;
 #[cfg(test)]
 mod testing;
 mod watch;
@@ -37,13 +40,15 @@ mod world;
 
 use std::sync::Arc;
 
-pub use elect::run_elected;
+pub use elect::{LEASE, run_elected};
 use kube::Client;
+pub use roster::{Controller, Roster, RosterError};
+pub use shadow::shadow;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use hub::Hub;
+use hub::{Hub, NAMESPACES, NODES};
 use limits::WORKERS;
 
 /// What the controllers are told.
@@ -51,6 +56,8 @@ use limits::WORKERS;
 pub struct Options {
     /// The certificate by which pods know the API server, in PEM: each namespace gets it as a config map.
     pub ca_pem: Option<String>,
+    /// Which controllers run.
+    pub roster: Roster,
 }
 
 /// Why the controllers ended before they were told to.
@@ -101,15 +108,28 @@ type Sync = Result<(), SyncError>;
 pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), Error> {
     let (recorder, events) = record::Recorder::new();
     let hub = Hub::new(client.clone(), options, recorder);
-    let ready = Arc::new(Semaphore::new(0));
     let mut tasks = JoinSet::new();
     tasks.spawn(record::write(client, events, shutdown.clone()));
-    informers::start(&hub, &mut tasks, &ready, &shutdown);
+    let start = |hub: &Arc<Hub>, tasks: &mut JoinSet<()>| {
+        start_controllers(hub, tasks, &shutdown);
+        tracing::info!(controllers = %hub.options.roster, "controllers run");
+    };
+    run_on(hub, tasks, start, shutdown.clone()).await
+}
+
+/// Follows what the roster needs, and starts whoever works on it once all of it is known.
+async fn run_on(
+    hub: Arc<Hub>,
+    mut tasks: JoinSet<()>,
+    start: impl FnOnce(&Arc<Hub>, &mut JoinSet<()>),
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let ready = Arc::new(Semaphore::new(0));
+    let needed = informers::start(&hub, &mut tasks, &ready, &shutdown);
     tokio::select! {
         () = shutdown.cancelled() => {}
-        permits = ready.acquire_many(informers::NEEDED) => if permits.is_ok() {
-            start_controllers(&hub, &mut tasks, &shutdown);
-            tracing::info!("controllers run");
+        permits = ready.acquire_many(needed) => if permits.is_ok() {
+            start(&hub, &mut tasks);
         },
         ended = tasks.join_next() => return outcome(ended, &shutdown),
     }
@@ -130,15 +150,34 @@ fn outcome(ended: Option<Result<(), tokio::task::JoinError>>, shutdown: &Cancell
 
 fn start_controllers(hub: &Arc<Hub>, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let stop = || shutdown.clone();
-    tasks.spawn(scheduler::run(hub.clone(), stop()));
-    tasks.spawn(podgc::run(hub.clone(), stop()));
+    let runs = |controllers: &[Controller]| hub.options.roster.runs_any(controllers);
+    if runs(&[Controller::Scheduler]) {
+        tasks.spawn(scheduler::run(hub.clone(), stop()));
+    }
+    if runs(&[Controller::PodGc]) {
+        tasks.spawn(podgc::run(hub.clone(), stop()));
+    }
     for _ in 0..WORKERS {
-        tasks.spawn(hub::work(hub.clone(), |h| &h.daemon_sets, "daemonset", stop(), daemonset::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.replica_sets, "replicaset", stop(), replicaset::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.policies, "rollout policy", stop(), policy::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.budgets, "disruption", stop(), disruption::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.nodes, "node", stop(), nodes::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.objects, "garbage collector", stop(), collector::sync));
-        tasks.spawn(hub::work(hub.clone(), |h| &h.namespaces, "namespace", stop(), namespaces::sync));
+        if runs(&[Controller::DaemonSet]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.daemon_sets, "daemonset", stop(), daemonset::sync));
+        }
+        if runs(&[Controller::ReplicaSet]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.replica_sets, "replicaset", stop(), replicaset::sync));
+        }
+        if runs(&[Controller::RolloutPolicy]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.policies, "rollout policy", stop(), policy::sync));
+        }
+        if runs(&[Controller::Disruption]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.budgets, "disruption", stop(), disruption::sync));
+        }
+        if runs(NODES) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.nodes, "node", stop(), nodes::sync));
+        }
+        if runs(&[Controller::GarbageCollector]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.objects, "garbage collector", stop(), collector::sync));
+        }
+        if runs(NAMESPACES) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.namespaces, "namespace", stop(), namespaces::sync));
+        }
     }
 }

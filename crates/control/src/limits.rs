@@ -82,3 +82,13 @@ pub(crate) const COLLECTOR_POLL: Duration = Duration::from_secs(2);
 
 /// Owners that the collector remembers to be gone. All dependents of a large set ask for one and the same owner.
 pub(crate) const ABSENT_OWNERS: usize = 512;
+
+/// Longest pause between two looks for a kind that may be missing: how late it is noticed that it is there.
+pub(crate) const LACKING_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Missing rights that are remembered as told. There are fewer verbs times kinds than that.
+pub(crate) const RIGHTS_KNOWN: usize = 128;
+
+/// How long until a missing right is told of again: often enough for whoever looks at the log now, seldom enough to leave
+/// room for the rest.
+pub(crate) const RIGHT_SAID_AGAIN: Duration = Duration::from_secs(600);

@@ -13,6 +13,7 @@ use crate::Sync;
 use crate::hub::{Hub, lock, until};
 use crate::key::Key;
 use crate::limits::{NAMESPACE_GRACE_S, NAMESPACE_POLL};
+use crate::roster::Controller;
 use crate::wire;
 
 /// The service account of pods that name none.
@@ -26,6 +27,9 @@ const FINALIZER: &str = "kubernetes";
 pub(crate) async fn sync(hub: Arc<Hub>, name: String) -> Sync {
     let Some(namespace) = hub.world().namespaces.get(&name).cloned() else { return Ok(()) };
     if let Some(since) = &namespace.metadata.deletion_timestamp {
+        if !hub.runs(Controller::Namespace) {
+            return Ok(());
+        }
         let at = since.0.checked_add(SignedDuration::from_secs(NAMESPACE_GRACE_S)).unwrap_or(since.0);
         if at > Timestamp::now() {
             hub.namespaces.add_after(name, until(at));
@@ -33,9 +37,11 @@ pub(crate) async fn sync(hub: Arc<Hub>, name: String) -> Sync {
         }
         return empty(&hub, &name, &namespace).await;
     }
-    let account = json!({"metadata": {"name": DEFAULT_ACCOUNT, "namespace": name}});
-    ensure(&hub, wire::service_accounts(), &name, DEFAULT_ACCOUNT, &account).await?;
-    if let Some(certificate) = &hub.options.ca_pem {
+    if hub.runs(Controller::ServiceAccount) {
+        let account = json!({"metadata": {"name": DEFAULT_ACCOUNT, "namespace": name}});
+        ensure(&hub, wire::service_accounts(), &name, DEFAULT_ACCOUNT, &account).await?;
+    }
+    if let Some(certificate) = hub.options.ca_pem.as_ref().filter(|_| hub.runs(Controller::RootCa)) {
         let description = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
             endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
             distributions of Kubernetes clusters.";

@@ -1,4 +1,5 @@
-//! The node controller: carries out `decide::node_health`, evicts, and clears up after nodes that are gone.
+//! The controllers that look at nodes: carry out `decide::node_health`, evict, and clear up after nodes that are gone,
+//! whichever of the three run.
 //!
 //! Invariants: a node is judged by when this process last heard of it, by its own clock; its pods are deleted by name
 //! and UID.
@@ -21,6 +22,7 @@ use crate::hub::{Hub, lock, until};
 use crate::key::Key;
 use crate::limits::LOST_NODE_GRACE;
 use crate::record::{About, Event};
+use crate::roster::Controller;
 use crate::wire::{self, Patch};
 
 const SOURCE: &str = "node-controller";
@@ -32,18 +34,23 @@ pub(crate) async fn sync(hub: Arc<Hub>, name: String) -> Sync {
     let (judged, pods) = {
         let mut world = hub.world();
         let node = world.nodes.get(&name).cloned();
-        (node.map(|node| (world.nodes.judge(&node, now), node)), world.pods.on(&name))
+        let judges = hub.runs(Controller::NodeLifecycle);
+        (node.map(|node| (judges.then(|| world.nodes.judge(&node, now)), node)), world.pods.on(&name))
     };
-    let Some((verdict, node)) = judged else { return clear_up(&hub, &name, &pods).await };
+    let Some((verdict, node)) = judged else {
+        return if hub.runs(Controller::PodGc) { clear_up(&hub, &name, &pods).await } else { Ok(()) };
+    };
     lock(&hub.missing).remove(&name);
-    if let Some(at) = verdict.look_again {
-        hub.nodes.add_after(name.clone(), until(at));
+    if let Some(verdict) = verdict {
+        if let Some(at) = verdict.look_again {
+            hub.nodes.add_after(name.clone(), until(at));
+        }
+        if verdict.lost {
+            lose(&hub, &node, &pods, now).await?;
+        }
+        repair(&hub, &node, &verdict).await?;
     }
-    if verdict.lost {
-        lose(&hub, &node, &pods, now).await?;
-    }
-    repair(&hub, &node, &verdict).await?;
-    evict_pods(&hub, &node, &pods, now).await
+    if hub.runs(Controller::TaintEviction) { evict_pods(&hub, &node, &pods, now).await } else { Ok(()) }
 }
 
 /// Sets taints and old labels right.

@@ -3,7 +3,7 @@
 //! Invariants: a key is in the queue at most once, so the queue is bounded by the number of objects; a key is never in
 //! work twice at once; a key that is added while in work comes again afterwards.
 //!
-//! Absent: what is done about a key.
+//! Absent: what is done about a key. A closed queue takes nothing: nobody works on its keys.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
@@ -18,6 +18,7 @@ use crate::limits::{RETRY_MAX, RETRY_MIN};
 /// A queue of keys that are due at some time.
 pub(crate) struct Queue<K> {
     state: Mutex<State<K>>,
+    is_closed: bool,
     wake: Notify,
 }
 
@@ -43,7 +44,12 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             failures: HashMap::new(),
             counter: 0,
         };
-        Self { state: Mutex::new(state), wake: Notify::new() }
+        Self { state: Mutex::new(state), is_closed: false, wake: Notify::new() }
+    }
+
+    /// A queue that takes keys only if somebody works on them.
+    pub(crate) fn open_if(worked: bool) -> Self {
+        Self { is_closed: !worked, ..Self::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -57,6 +63,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 
     /// Makes a key due after a pause, unless it is due earlier anyway.
     pub(crate) fn add_after(&self, key: K, pause: Duration) {
+        if self.is_closed {
+            return;
+        }
         let at = Instant::now() + pause;
         let mut state = self.lock();
         if state.working.contains(&key) {
@@ -164,6 +173,16 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 2);
         queue.done(&"a", Duration::ZERO);
         assert!(tokio::time::timeout(100 * S, queue.next()).await.is_err(), "nothing is left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_queue_keeps_nothing() {
+        let queue = Queue::open_if(false);
+        queue.add("a");
+        assert_eq!(queue.take(), Err(None));
+        let queue = Queue::open_if(true);
+        queue.add("a");
+        assert_eq!(queue.take(), Ok("a"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use crate::key::Key;
 use crate::limits::{
     EVENT_REFILL_S, EVENTS_PER_OBJECT, EVENTS_REMEMBERED, EVENTS_WAITING, SIMILAR_EVENTS, SIMILAR_WITHIN_S,
 };
+use crate::rights::Rights;
 use crate::wire;
 
 /// The object that an event is about.
@@ -61,6 +62,7 @@ impl Recorder {
 /// Writes recorded events until shutdown.
 pub(crate) async fn write(client: Client, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
     let mut memory = Memory::default();
+    let rights = Rights::default();
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -69,7 +71,9 @@ pub(crate) async fn write(client: Client, mut events: mpsc::Receiver<Event>, shu
         let Some(event) = event else { return };
         let now = Timestamp::now();
         let Some(entry) = memory.admit(&event, now) else { continue };
-        if let Err(error) = store(&client, &event, &entry, now).await {
+        if let Err(error) = store(&client, &event, &entry, now).await
+            && !rights.tell(&error)
+        {
             tracing::debug!(key = %event.about.key, %error, "an event could not be written");
         }
     }

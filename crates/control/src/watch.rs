@@ -1,22 +1,27 @@
 //! The loop that follows one kind on the API server.
 //!
 //! Invariants: what is reported is complete: whatever was missed while a watch was down is reported by the list that
-//! follows; failures are retried for ever with bounded backoff.
+//! follows; failures are retried for ever with bounded backoff. A kind that may be missing, because it is not defined or
+//! because this user may not read it, counts as one without objects until it can be had.
 //!
 //! Absent: what is kept of the objects.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::key::Key;
+use crate::limits::LACKING_RETRY_MAX;
+use crate::rights::Right;
 
 /// What was seen.
 pub(crate) enum Seen<K> {
@@ -28,15 +33,35 @@ pub(crate) enum Seen<K> {
     Listed(BTreeSet<Key>, Instant),
 }
 
-/// Whether the server knows no such kind.
-fn is_unknown(error: &watcher::Error) -> bool {
+/// What the server said when it refused.
+fn refusal(error: &watcher::Error) -> Option<(u16, &str)> {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
     match error {
         InitialListFailed(kube::Error::Api(status))
         | WatchStartFailed(kube::Error::Api(status))
         | WatchFailed(kube::Error::Api(status))
-        | WatchError(status) => status.code == 404,
-        _ => false,
+        | WatchError(status) => Some((status.code, &status.message)),
+        _ => None,
+    }
+}
+
+/// The pauses between two attempts.
+struct Pauses {
+    usual: DefaultBackoff,
+    max: Duration,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.usual.next().map(|pause| pause.min(self.max))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.usual.reset();
     }
 }
 
@@ -48,8 +73,8 @@ where
     run(api, what, shutdown, on, false).await;
 }
 
-/// As [`follow`], for a kind that may not be served: until it is, it has no objects.
-pub(crate) async fn follow_if_served<K>(
+/// As [`follow`], for a kind that may be missing or kept from this user: until it is there, it has no objects.
+pub(crate) async fn follow_if_had<K>(
     api: Api<K>,
     what: &'static str,
     shutdown: CancellationToken,
@@ -69,7 +94,8 @@ async fn run<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher(api, Config::default()).default_backoff();
+    let max = if may_lack { LACKING_RETRY_MAX } else { Duration::MAX };
+    let stream = watcher(api, Config::default()).backoff(Pauses { usual: DefaultBackoff::default(), max });
     pin_mut!(stream);
     let mut listed = BTreeSet::new();
     let mut began = Instant::now();
@@ -81,20 +107,22 @@ async fn run<K>(
         };
         match event {
             None => return,
-            // A custom kind that is deleted; whoever began this ends it on the news.
-            Some(Err(error)) if is_unknown(&error) => {
-                tracing::debug!(kind = what, "kind is not served");
+            Some(Err(error)) => {
+                let refused = refusal(&error);
+                // A custom kind that is deleted, for instance; whoever began this ends it on the news.
+                let is_unknown = refused.is_some_and(|(code, _)| code == 404);
+                let right = refused.filter(|(code, _)| *code == 403).and_then(|(_, said)| Right::missing(said));
                 // Once at most: what was listed goes by events, not because the kind is out of reach for a moment.
-                if std::mem::take(&mut may_lack) {
+                if (is_unknown || right.is_some()) && std::mem::take(&mut may_lack) {
                     on(Seen::Listed(BTreeSet::new(), began));
                 }
-                continue;
-            }
-            Some(Err(error)) => {
-                if !broken {
-                    tracing::warn!(kind = what, %error, "watch failed, trying again until it works");
+                match right {
+                    _ if is_unknown => tracing::debug!(kind = what, "kind is not served"),
+                    _ if broken => {}
+                    Some(right) => tracing::warn!("{right}"),
+                    None => tracing::warn!(kind = what, %error, "watch failed, trying again until it works"),
                 }
-                broken = true;
+                broken |= !is_unknown;
                 continue;
             }
             Some(Ok(Event::Init)) => {

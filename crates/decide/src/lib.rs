@@ -20,6 +20,7 @@ pub mod pod_lifecycle;
 pub mod replicaset;
 pub mod resources;
 pub mod schedule;
+pub mod shadow;
 pub mod terms;
 pub mod view;
 pub mod why;

@@ -138,6 +138,8 @@ pub struct PodView {
     pub started: Option<Timestamp>,
     /// True when the scheduler ends it to make room for another.
     pub preempted: bool,
+    /// True when somebody said that it ends for a reason of the cluster: an eviction, a taint, a node that is gone.
+    pub disrupted: bool,
     /// True when it failed because its node drove it away.
     pub evicted: bool,
     /// What its end costs, as its annotation says: the cheapest go first.
@@ -220,6 +222,7 @@ impl From<&Pod> for PodView {
             started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),
             preempted: condition("DisruptionTarget")
                 .is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(PREEMPTED)),
+            disrupted: condition("DisruptionTarget").is_some_and(|c| c.status == "True"),
             evicted: status.is_some_and(|s| s.reason.as_deref() == Some("Evicted")),
             deletion_cost: pod
                 .metadata

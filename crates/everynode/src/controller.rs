@@ -1,8 +1,17 @@
-//! `everynode controller`: our controllers and scheduler against any Kubernetes API server, in one process of several.
+//! `everynode controller`: our controllers and scheduler against any Kubernetes API server, in one process of several, or
+//! as the shadow of another DaemonSet controller.
 
-use anyhow::{Context, Result};
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::flags::ControllerArgs;
+use anyhow::{Context, Result, ensure};
+use control::{Controller, Options};
+use decide::shadow::Look;
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::{ControllerArgs, ShadowOutput};
 use crate::{client, logging, signals};
 
 /// Runs until a signal.
@@ -11,7 +20,58 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<()> {
     crate::runtime(2)?.block_on(async {
         let shutdown = signals::shutdown()?;
         let client = client::client(&args.kubeconfig).await.with_context(|| args.kubeconfig.display().to_string())?;
-        control::run_elected(client, control::Options::default(), crate::identity(), shutdown).await?;
+        if args.shadow {
+            return shadow(args, client, shutdown).await;
+        }
+        let options = Options { roster: args.controllers.clone(), ..Options::default() };
+        if args.leader_elect {
+            let names = (crate::identity(), args.leader_elect_resource_name.clone());
+            control::run_elected(client, options, names, shutdown).await?;
+        } else {
+            control::run(client, options, shutdown).await?;
+        }
         Ok(())
     })
+}
+
+/// What a shadow has seen.
+#[derive(Default)]
+struct Seen {
+    made: AtomicUsize,
+    ended: AtomicUsize,
+    differences: AtomicUsize,
+}
+
+/// Prints differences until a signal, and how much was compared at the end.
+async fn shadow(args: &ControllerArgs, client: Client, shutdown: CancellationToken) -> Result<()> {
+    let named = args.controllers.runs(Controller::DaemonSet);
+    ensure!(named, "--shadow compares DaemonSets: leave --controllers out, or name daemonset");
+    tracing::info!(patience = ?args.patience, "looks on, and changes nothing");
+    let seen = Arc::new(Seen::default());
+    let (notes, stop, output) = (seen.clone(), shutdown.clone(), args.output);
+    let tell = move |_: &str, look: &Look| {
+        notes.made.fetch_add(look.made, Ordering::Relaxed);
+        notes.ended.fetch_add(look.ended, Ordering::Relaxed);
+        notes.differences.fetch_add(look.differences.len(), Ordering::Relaxed);
+        if print(look, output).is_err() {
+            // Nobody reads any more.
+            stop.cancel();
+        }
+    };
+    control::shadow(client, args.patience, tell, shutdown).await?;
+    let [made, ended, differences] =
+        [&seen.made, &seen.ended, &seen.differences].map(|count| count.load(Ordering::Relaxed));
+    tracing::info!(made, ended, differences, "pods were made and ended as ours would have; differences were told");
+    Ok(())
+}
+
+fn print(look: &Look, output: Option<ShadowOutput>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for difference in &look.differences {
+        match output {
+            Some(ShadowOutput::Json) => writeln!(out, "{}", serde_json::to_string(difference)?)?,
+            None => writeln!(out, "{difference}")?,
+        }
+    }
+    out.flush()
 }

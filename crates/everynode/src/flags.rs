@@ -141,6 +141,33 @@ pub(crate) struct ControllerArgs {
     /// How to reach the API server
     #[arg(id = "controller-kubeconfig", long = "kubeconfig", value_name = "FILE")]
     pub(crate) kubeconfig: PathBuf,
+    /// Which controllers run, by the names that kube-controller-manager has for them (daemonset or daemonset-controller):
+    /// * for all, NAME for one, -NAME to leave one out, with commas between them
+    #[arg(long, value_name = "NAMES", default_value = "*", allow_hyphen_values = true)]
+    pub(crate) controllers: control::Roster,
+    /// Run only while this process holds a Lease in kube-system, so that two of them are safe
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) leader_elect: bool,
+    /// Name of that Lease: processes that run different controllers need one each
+    #[arg(long, value_name = "NAME", default_value = control::LEASE)]
+    pub(crate) leader_elect_resource_name: String,
+    /// Change nothing: watch the DaemonSet controller that runs elsewhere, and print each decision that ours would have
+    /// made otherwise
+    #[arg(long)]
+    pub(crate) shadow: bool,
+    /// With --shadow: how long a difference must last to count
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = cli::parse_duration, requires = "shadow")]
+    pub(crate) patience: Duration,
+    /// With --shadow: json prints an object a line
+    #[arg(id = "shadow-output", long = "output", short = 'o', value_name = "FORMAT", requires = "shadow")]
+    pub(crate) output: Option<ShadowOutput>,
+}
+
+/// How a shadow prints.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ShadowOutput {
+    Json,
 }
 
 #[derive(Args)]

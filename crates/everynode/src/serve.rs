@@ -34,12 +34,15 @@ async fn serve(args: ServerArgs) -> Result<()> {
     server.answer_reasons(Arc::new(FromApi(server.client("system:everynode:reasons"))));
     let ca_pem = std::fs::read_to_string(&ca).with_context(|| ca.display().to_string())?;
     let controllers = (!args.no_controllers).then(|| {
-        let options = control::Options { ca_pem: Some(ca_pem) };
+        let options = control::Options { ca_pem: Some(ca_pem), ..control::Options::default() };
         let (client, stop) = (server.client("system:kube-controller-manager"), shutdown.clone());
         tokio::spawn(async move {
             match shared {
                 // Others may run on the same store.
-                true => control::run_elected(client, options, crate::identity(), stop).await,
+                true => {
+                    let names = (crate::identity(), control::LEASE.to_owned());
+                    control::run_elected(client, options, names, stop).await
+                }
                 false => control::run(client, options, stop).await,
             }
         })

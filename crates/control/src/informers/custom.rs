@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{metadata, own};
 use crate::custom::{Definition, Followed};
 use crate::hub::{Hub, lock};
+use crate::roster::Controller;
 use crate::watch::{Seen, follow};
 
 /// Follows all definitions.
@@ -46,6 +47,9 @@ fn apply(hub: &Arc<Hub>, name: &str, definition: Option<&Definition>, stop: &Can
     if let Some(before) = before {
         let nothing = Seen::<metadata::Metadata>::Listed(BTreeSet::new(), tokio::time::Instant::now());
         own(hub, before.kind, &nothing, |object| &object.metadata);
+    }
+    if !hub.runs(Controller::GarbageCollector) {
+        return;
     }
     if let Some(Followed { kind, end }) = after {
         let (hub, ended) = (hub.clone(), end.clone());

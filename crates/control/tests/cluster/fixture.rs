@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use control::{Options, Roster};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -20,13 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Cluster {
     server: Server,
     nodes: BTreeSet<String>,
-    controllers: (CancellationToken, JoinHandle<Result<(), control::Error>>),
+    controllers: Vec<(CancellationToken, JoinHandle<Result<(), control::Error>>)>,
     kubelets: JoinHandle<()>,
     _data: tempfile::TempDir,
 }
 
 impl Cluster {
     pub(crate) async fn start(nodes: usize) -> Self {
+        let mut cluster = Self::without_controllers(nodes).await;
+        cluster.run(cluster.server.client("controllers"), Roster::default());
+        cluster
+    }
+
+    pub(crate) async fn without_controllers(nodes: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let config = Config::new(data.path().to_owned(), ([127, 0, 0, 1], 0).into());
         let server = Server::start(config).await.unwrap();
@@ -36,8 +43,14 @@ impl Cluster {
             register(&client, name).await;
         }
         let kubelets = tokio::spawn(run_kubelets(client.clone(), names.clone()));
-        let controllers = run_controllers(server.client("controllers"));
-        Self { server, nodes: names, controllers, kubelets, _data: data }
+        Self { server, nodes: names, controllers: Vec::new(), kubelets, _data: data }
+    }
+
+    /// Runs some controllers with this client.
+    pub(crate) fn run(&mut self, client: Client, roster: Roster) {
+        let stop = CancellationToken::new();
+        let options = Options { ca_pem: Some("certificate".to_owned()), roster };
+        self.controllers.push((stop.clone(), tokio::spawn(control::run(client, options, stop))));
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -75,25 +88,24 @@ impl Cluster {
         }
     }
 
+    pub(crate) async fn stop_controllers(&mut self) {
+        for (stop, task) in std::mem::take(&mut self.controllers) {
+            stop.cancel();
+            task.await.unwrap().unwrap();
+        }
+    }
+
     pub(crate) async fn restart_controllers(&mut self) {
-        let new = run_controllers(self.server.client("controllers"));
-        let (stop, task) = std::mem::replace(&mut self.controllers, new);
+        let (stop, task) = self.controllers.remove(0);
+        self.run(self.server.client("controllers"), Roster::default());
         stop.cancel();
         task.await.unwrap().unwrap();
     }
 
-    pub(crate) async fn stop(self) {
-        let (stop, task) = self.controllers;
-        stop.cancel();
-        task.await.unwrap().unwrap();
+    pub(crate) async fn stop(mut self) {
+        self.stop_controllers().await;
         self.kubelets.abort();
     }
-}
-
-fn run_controllers(client: Client) -> (CancellationToken, JoinHandle<Result<(), control::Error>>) {
-    let stop = CancellationToken::new();
-    let options = control::Options { ca_pem: Some("certificate".to_owned()) };
-    (stop.clone(), tokio::spawn(control::run(client, options, stop)))
 }
 
 async fn register(client: &Client, name: &str) {

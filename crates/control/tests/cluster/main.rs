@@ -1,7 +1,9 @@
 //! The controllers against the real API server, in one process, with nodes that only pretend.
 
+mod attach;
 mod fixture;
 mod policies;
+mod shadow;
 
 use std::collections::BTreeSet;
 

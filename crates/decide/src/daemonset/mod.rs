@@ -162,6 +162,8 @@ pub struct Plan {
     pub requeue_at: Option<Timestamp>,
     /// Why each node runs a daemon, waits for one or has none; only in what [`explain`] gives.
     pub reasons: BTreeMap<String, Reason>,
+    /// Nodes whose update the policy holds up; only in what [`explain`] gives.
+    pub held: BTreeSet<String>,
     /// What the next plan needs to know of failed pods.
     pub backoff: BTreeMap<String, Backoff>,
     /// What the policy is to remember, if it differs from what it does. To be stored before anything else is written.
@@ -308,6 +310,8 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
     }
     if explains {
         plan.reasons = reason::explain(&scene, &moves, course, &plan.backoff);
+        let held = |node: &&&str| course.is_some_and(|c| !c.is_open(node));
+        plan.held = scene.placements.keys().filter(held).map(|node| (*node).to_owned()).collect();
     }
     if let (Some(course), Some(directive)) = (course, observed.policy) {
         plan.follow(course, directive, &moves);

@@ -90,19 +90,23 @@ impl Cluster {
     }
 
     pub(super) fn plan(&self) -> Plan {
+        self.observe(|observed| explain(&self.set, observed, self.now))
+    }
+
+    /// Hands the snapshot to `look`.
+    pub(super) fn observe<T>(&self, look: impl FnOnce(Observed<'_>) -> T) -> T {
         let nodes: BTreeMap<String, &NodeView> = self.nodes.iter().map(|(k, v)| (k.clone(), v)).collect();
         let pods: Vec<&PodView> = self.pods.values().collect();
         let revisions: Vec<&ControllerRevision> = self.revisions.values().collect();
         let policy = self.policy.as_ref().map(Policy::read);
-        let observed = Observed {
+        look(Observed {
             nodes: &nodes,
             pods: &pods,
             revisions: &revisions,
             namespace_nodes: self.namespace_nodes.as_ref(),
             backoff: &self.backoff,
             policy: policy.as_ref().map(|policy| Directive { policy, memory: self.memory() }),
-        };
-        explain(&self.set, observed, self.now)
+        })
     }
 
     /// Puts the set under a policy with this spec, JSON; what is remembered stays.

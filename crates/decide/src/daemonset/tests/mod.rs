@@ -9,6 +9,7 @@ mod placement;
 mod policy;
 mod properties;
 mod rollout;
+mod shadow;
 mod status;
 mod surge;
 mod targets;
