@@ -7,7 +7,7 @@ use crate::failure::{Failure, Result};
 use crate::globals::{GlobalArgs, chain};
 use crate::verbs::{
     api_resources, apply, attach, auth, cordon, cp, create, delete, describe, diff, drain, events, exec, get, label,
-    logs, patch, plan, port_forward, replace, rollout, scale, set, taint, version, wait, why,
+    logs, patch, plan, policy, port_forward, replace, rollout, scale, set, taint, version, wait, why,
 };
 
 /// A verb's own flags, and those of every verb.
@@ -72,8 +72,10 @@ pub enum Command {
     Plan(With<plan::Args>),
     /// Tell why nodes run a daemon, wait for one or have none
     Why(With<why::Args>),
-    /// Follow, list, undo and restart rollouts
+    /// Follow, list, undo, restart, hold and promote rollouts
     Rollout(With<rollout::Args>),
+    /// Print the definition of RolloutPolicies
+    Policy(policy::Args),
     /// Set images of containers
     Set(With<set::SetArgs>),
     /// Set the number of replicas
@@ -144,6 +146,7 @@ async fn dispatch(command: Command, outer: GlobalArgs) -> Result<()> {
         Command::Plan(With { args, globals }) => plan::run(&connect(globals, outer).await?, &args).await,
         Command::Why(With { args, globals }) => why::run(&connect(globals, outer).await?, &args).await,
         Command::Rollout(With { args, globals }) => rollout::run(&connect(globals, outer).await?, &args).await,
+        Command::Policy(args) => policy::run(&args),
         Command::Set(With { args, globals }) => set::run(&connect(globals, outer).await?, &args).await,
         Command::Scale(With { args, globals }) => scale::run(&connect(globals, outer).await?, &args).await,
         Command::Logs(With { args, globals }) => logs::run(&connect(globals, outer).await?, &args).await,
@@ -250,6 +253,12 @@ mod tests {
             "rollout undo ds x --to-revision=9",
             "rollout history daemonset x --revision=2",
             "rollout restart ds -l a=b",
+            "rollout pause ds/x -n a --dry-run=server",
+            "rollout resume ds x y",
+            "rollout freeze ds -l a=b -o name",
+            "rollout unfreeze ds/x",
+            "rollout promote ds/x --full",
+            "policy crd",
             "logs -f ds/x -c c --tail=-1 --since=1h -p --timestamps",
             "exec -it p -c c -- sh -c exit",
             "exec ds/x -i -n a -- cat -n",

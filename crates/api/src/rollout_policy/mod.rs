@@ -16,6 +16,7 @@ use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use validate::admit;
 pub use validate::{Fault, validate};
 pub use windows::{Opening, WindowError};
 
@@ -204,7 +205,7 @@ pub struct Wave {
     /// All nodes, those of one value of this label after those of another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_key: Option<String>,
-    /// Seconds that the wave must have been well.
+    /// Seconds that the wave must have been well, unless the user passes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake_seconds: Option<i32>,
     /// Who begins the next wave.
@@ -319,7 +320,7 @@ pub struct Memory {
     /// Since when all of the wave is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake_since: Option<Time>,
-    /// The wave whose gate was opened by the user; [`PROMOTED_ALL`] for all.
+    /// The wave that the user passed, its gate and its bake time; [`PROMOTED_ALL`] for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted: Option<String>,
     /// The user let the revision go on although it has failed.
@@ -348,7 +349,7 @@ pub struct Memory {
     pub message: Option<String>,
 }
 
-/// The word by which [`Memory::promoted`] opens all gates.
+/// The word by which [`Memory::promoted`] passes all waves.
 pub const PROMOTED_ALL: &str = "*";
 
 /// Where a rollout is.

@@ -49,6 +49,7 @@ fn a_status_comes_back_as_it_was_stored() {
 fn what_cannot_work_is_named() {
     let wave = |nodes: Value| json!({"waves": [{"name": "w", "nodes": nodes}]});
     let window = |window: Value| json!({"windows": [window]});
+    let two = |first: Value| json!({"waves": [first, {"name": "b", "nodes": {"count": 1}}]});
     let cases = [
         (json!({}), ""),
         (json!({"targets": {}}), "spec.targets"),
@@ -61,7 +62,25 @@ fn what_cannot_work_is_named() {
             json!({"waves": [{"name": "a", "topologyKey": "z"}, {"name": "a", "topologyKey": "z"}]}),
             "spec.waves[1].name",
         ),
+        (json!({"targets": {"names": []}}), "spec.targets.names"),
+        (
+            json!({"targets": {"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}),
+            "spec.targets.selector",
+        ),
+        (json!({"targets": {"selector": {"matchLabels": {"-a": "b"}}}}), "spec.targets.selector"),
+        (json!({"failure": {"maxFailedNodes": 3}}), ""),
+        (json!({"failure": {"maxFailedNodes": "100%"}}), ""),
+        (json!({"failure": {"maxFailedNodes": "101%"}}), "spec.failure.maxFailedNodes"),
+        (json!({"failure": {"maxFailedNodes": "3"}}), "spec.failure.maxFailedNodes"),
+        (json!({"waves": [{"name": "a", "nodes": {"percent": 100}}]}), ""),
+        (two(json!({"name": "a", "nodes": {"percent": 99}})), ""),
+        (two(json!({"name": "a", "nodes": {"percent": 100}})), "spec.waves[1]"),
+        (two(json!({"name": "a", "topologyKey": "z"})), "spec.waves[1]"),
+        (two(json!({"name": "a", "nodes": {"selector": {}}})), "spec.waves[1]"),
+        (wave(json!({"selector": {"matchLabels": {"a": "b c"}}})), "spec.waves[0].nodes.selector"),
         (window(json!({"schedule": "0 22 * * 1-5", "durationSeconds": 3600})), ""),
+        (window(json!({"schedule": "0 22 * * *", "start": "22:00", "durationSeconds": 3600})), "spec.windows[0]"),
+        (window(json!({"durationSeconds": 3600})), "spec.windows[0]"),
         (window(json!({"schedule": "0 0 30 2 *", "durationSeconds": 3600})), "spec.windows[0]"),
         (window(json!({"schedule": "0 22 * *", "durationSeconds": 3600})), "spec.windows[0]"),
         (window(json!({"schedule": "60 22 * * *", "durationSeconds": 3600})), "spec.windows[0]"),
@@ -73,6 +92,23 @@ fn what_cannot_work_is_named() {
         let faults = validate(&spec(more.clone()));
         assert_eq!(faults.first().map_or("", |f| f.field.as_str()), field, "{more}: {faults:?}");
     }
+}
+
+#[test]
+fn a_stored_fault_does_not_stand_in_the_way_of_other_changes() {
+    let policy = |paused: bool, schedules: &[&str]| {
+        let windows: Vec<Value> = schedules.iter().map(|s| json!({"schedule": s, "durationSeconds": 60})).collect();
+        json!({"metadata": {"name": "p"}, "spec": {"targets": {"names": ["d"]}, "paused": paused, "windows": windows}})
+    };
+    let (never, always) = ("0 0 30 2 *", "0 0 * * *");
+    let fields = |new: &Value, old: Option<&Value>| -> Vec<String> {
+        admit(new, old).into_iter().map(|e| format!("{e}")).collect()
+    };
+    let says = ["spec.windows[0]: Invalid value: it never comes due: no month that it names has such a day"];
+    assert_eq!(fields(&policy(false, &[never]), None), says);
+    assert_eq!(fields(&policy(true, &[never]), Some(&policy(false, &[never]))), [""; 0]);
+    assert_eq!(fields(&policy(false, &[never]), Some(&policy(false, &[always]))), says);
+    assert_eq!(fields(&policy(false, &[never, never]), Some(&policy(false, &[never]))).len(), 1);
 }
 
 fn opening(window: Value) -> Opening {

@@ -2,14 +2,18 @@
 //!
 //! Invariants: a policy without faults can be read by whoever acts on it.
 //!
-//! Absent: what depends on other objects: two policies on one DaemonSet, waves without nodes.
+//! Absent: what depends on other objects: two policies on one DaemonSet, waves whose labels no node has.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::{Opening, Spec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use super::{Opening, RolloutPolicy, Spec, Wave};
 use crate::selector::Labels;
+use crate::validate::{ErrorType, FieldError};
 
 /// Something that is wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,14 @@ pub fn validate(spec: &Spec) -> Vec<Fault> {
         faults.add("spec.targets", "exactly one of names and selector must be set");
     }
     faults.selector("spec.targets.selector", spec.targets.selector.as_ref());
+    if spec.targets.names.as_ref().is_some_and(Vec::is_empty) {
+        faults.add("spec.targets.names", "name at least one DaemonSet");
+    }
+    if let Some(most) = spec.failure.as_ref().and_then(|f| f.max_failed_nodes.as_ref())
+        && !is_share_or_number(most)
+    {
+        faults.add("spec.failure.maxFailedNodes", "must be a number, or a percentage up to 100%");
+    }
     waves(spec, &mut faults);
     for (i, window) in spec.windows.iter().enumerate() {
         if let Err(error) = Opening::read(window) {
@@ -38,6 +50,42 @@ pub fn validate(spec: &Spec) -> Vec<Fault> {
         faults.selector(&format!("spec.nodeClasses[{i}].nodeSelector"), Some(&class.node_selector));
     }
     faults.0
+}
+
+/// What a policy breaks beside its schema; `old` is the stored one, whose faults are not told again, so that what is bad
+/// already can still be paused.
+pub(crate) fn admit(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    // What the schema admits can be read.
+    let faults_of = |object: &Value| match serde_json::from_value::<RolloutPolicy>(object.clone()) {
+        Ok(RolloutPolicy { unreadable: Some(error), .. }) => vec![Fault { field: "spec".to_owned(), message: error }],
+        Ok(policy) => validate(&policy.spec),
+        Err(_) => Vec::new(),
+    };
+    let known = old.map(faults_of).unwrap_or_default();
+    let error = |fault: Fault| FieldError {
+        kind: ErrorType::InvalidUnshown,
+        field: fault.field,
+        bad_value: Value::Null,
+        detail: fault.message,
+    };
+    faults_of(new).into_iter().filter(|fault| !known.contains(fault)).map(error).collect()
+}
+
+fn is_share_or_number(most: &IntOrString) -> bool {
+    match most {
+        IntOrString::Int(number) => *number >= 0,
+        IntOrString::String(text) => {
+            text.strip_suffix('%').and_then(|share| share.parse::<u8>().ok()).is_some_and(|share| share <= 100)
+        }
+    }
+}
+
+/// Whether a wave leaves no node to those after it, whatever nodes there are.
+fn takes_all(wave: &Wave) -> bool {
+    let nodes = wave.nodes.as_ref();
+    wave.topology_key.is_some()
+        || nodes.and_then(|n| n.percent).is_some_and(|percent| percent >= 100)
+        || nodes.and_then(|n| n.selector.as_ref()).is_some_and(|s| *s == LabelSelector::default())
 }
 
 fn waves(spec: &Spec, faults: &mut Faults) {
@@ -59,6 +107,11 @@ fn waves(spec: &Spec, faults: &mut Faults) {
             faults.add(&format!("{field}.nodes"), "exactly one of count, percent, selector and diverse must be set");
         }
         faults.selector(&format!("{field}.nodes.selector"), nodes.selector.as_ref());
+    }
+    if let Some(last) = spec.waves.iter().position(takes_all).filter(|last| last + 1 < spec.waves.len()) {
+        let name = &spec.waves[last].name;
+        let message = format!("it selects no node: wave {name} takes all that are left, put it last");
+        faults.add(&format!("spec.waves[{}]", last + 1), &message);
     }
 }
 

@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::crd;
 use crate::kinds::Kind;
+use crate::rollout_policy;
 
 use at::Errors;
 
@@ -38,7 +39,8 @@ pub use warnings::warnings;
 #[must_use]
 pub fn create(kind: &Kind, obj: &Value) -> Vec<FieldError> {
     if let Some(custom) = &kind.custom {
-        return distinct(crd::validate_create(kind, custom, obj));
+        let errors = crd::validate_create(kind, custom, obj);
+        return distinct(if errors.is_empty() { own_kinds(kind, obj, None) } else { errors });
     }
     let mut errors = Errors::new();
     if !is_plain_event(kind) {
@@ -59,7 +61,8 @@ pub fn create(kind: &Kind, obj: &Value) -> Vec<FieldError> {
 #[must_use]
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = &kind.custom {
-        return distinct(crd::validate_update(kind, custom, new, old));
+        let errors = crd::validate_update(kind, custom, new, old);
+        return distinct(if errors.is_empty() { own_kinds(kind, new, Some(old)) } else { errors });
     }
     let mut errors = Errors::new();
     if !is_plain_event(kind) {
@@ -169,6 +172,14 @@ pub(crate) fn embedded_metadata(path: &Path, metadata: &Value) -> Vec<FieldError
     let mut errors = Errors::new();
     metadata::embedded(&at::At::new(Some(metadata), path.clone()), &mut errors);
     errors
+}
+
+/// The rules of our own custom kinds that a schema cannot say.
+fn own_kinds(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    match (kind.group, kind.plural) {
+        (rollout_policy::GROUP, rollout_policy::PLURAL) => rollout_policy::admit(new, old),
+        _ => Vec::new(),
+    }
 }
 
 /// Core events are taken with any metadata, as they always were.

@@ -19,6 +19,7 @@ pub(crate) mod logs;
 pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod pod;
+pub(crate) mod policy;
 pub(crate) mod port_forward;
 pub(crate) mod replace;
 pub(crate) mod rollout;
@@ -91,6 +92,16 @@ impl ChangeArgs {
     /// Tells what was done, or prints the object as `-o` wants.
     pub(crate) fn print(&self, target: &Target, object: &Value, done: &str) -> Result<()> {
         self.print_with(target, object, done, self.dry_run.suffix())
+    }
+
+    /// Whether the object is printed instead of what was done.
+    pub(crate) fn prints(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Tells what was done to `target` by a change of another object, or prints that.
+    pub(crate) fn print_of(&self, target: &Target, changed: &Target, object: &Value, done: &str) -> Result<()> {
+        self.print(if self.prints() { changed } else { target }, object, done)
     }
 
     /// The same for verbs that don't tell whether it was done or only tried.

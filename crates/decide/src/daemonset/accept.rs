@@ -110,7 +110,7 @@ fn fault(policy: &RolloutPolicy, near: &Neighbours<'_>, targets: &[&DaemonSet]) 
         );
         return Some(("SurgeWithHostPort", message));
     }
-    void_wave(policy, near, targets)
+    on_delete(policy, targets).or_else(|| void_wave(policy, near, targets))
 }
 
 /// True when two pods of the DaemonSet are to run on one node at a time, and cannot.
@@ -124,15 +124,36 @@ fn void_wave(policy: &RolloutPolicy, near: &Neighbours<'_>, targets: &[&DaemonSe
         let demands = Demands::of(set, near.namespace_nodes);
         let wanting: Vec<&NodeView> = near.nodes.iter().copied().filter(|n| demands.place(n).may_start()).collect();
         for wave in policy.spec.waves.iter().filter(|_| !wanting.is_empty()) {
-            let Some(selector) = wave.nodes.as_ref().and_then(|n| n.selector.as_ref()) else { continue };
-            if !wanting.iter().any(|node| fits(selector, &node.labels)) {
+            let nodes = wave.nodes.as_ref();
+            if let Some(selector) = nodes.and_then(|n| n.selector.as_ref())
+                && !wanting.iter().any(|node| fits(selector, &node.labels))
+            {
                 let message =
                     format!("wave {} selects no node of DaemonSet {}: a rollout will stop there", wave.name, name(set));
                 return Some(("WaveSelectsNoNode", message));
             }
+            let keys = nodes.and_then(|n| n.diverse.as_ref()).into_iter().flatten().chain(&wave.topology_key);
+            if let Some(key) = keys.into_iter().find(|key| !wanting.iter().any(|node| node.labels.contains_key(*key))) {
+                let message = format!(
+                    "wave {} goes by the label {key}, which no node of DaemonSet {} has: they all count as one",
+                    wave.name,
+                    name(set)
+                );
+                return Some(("WaveLabelOnNoNode", message));
+            }
         }
     }
     None
+}
+
+/// A DaemonSet that nobody updates but who deletes its pods has no order and no time of updates.
+fn on_delete(policy: &RolloutPolicy, targets: &[&DaemonSet]) -> Option<(&'static str, String)> {
+    if policy.spec.waves.is_empty() && policy.spec.windows.is_empty() {
+        return None;
+    }
+    let set = targets.iter().find(|set| !Budget::of(set, 1).rolling)?;
+    let name = name(set);
+    Some(("OnDelete", format!("DaemonSet {name} has the strategy OnDelete: waves and windows do nothing there")))
 }
 
 fn fits(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {

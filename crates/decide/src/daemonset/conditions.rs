@@ -1,18 +1,16 @@
-//! Conditions of a DaemonSet: whether enough of it is available, whether its rollout gets further, whether its revision
-//! is a bad one.
+//! Conditions of a DaemonSet under a policy: whether enough of it is available, whether its rollout gets further, whether
+//! its revision is a bad one.
 //!
-//! Invariants: conditions of other types are kept as they are; a condition that says the same as before is the same, so
-//! that its time is that of the change; messages hold no counts, which are in the status anyway and would change with
-//! every node.
+//! Invariants: a DaemonSet that no policy is for has none of them, as in Kubernetes; conditions of other types are kept as
+//! they are; a condition that says the same as before is the same, so that its time is that of the change; messages hold
+//! no counts, which are in the status anyway and would change with every node.
 //!
 //! Absent: who reads them.
 
 use api::rollout_policy::Phase;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSetCondition, DaemonSetStatus};
 
 use super::course::{Course, api_time};
-use super::policy::PROGRESS_DEADLINE_S;
 use super::{Budget, Scene};
 
 const AVAILABLE: &str = "Available";
@@ -32,24 +30,26 @@ impl Says {
     }
 }
 
-/// The conditions for these counts, and when they change by time alone.
+/// The conditions for these counts; none without a course, which is the course of a policy.
 pub(super) fn conditions(
     scene: &Scene<'_>,
     counts: &DaemonSetStatus,
     budget: &Budget,
     course: Option<&Course<'_>>,
     stored: &[DaemonSetCondition],
-) -> (Vec<DaemonSetCondition>, Option<Timestamp>) {
-    let find = |kind: &str| stored.iter().find(|c| c.type_ == kind);
-    let (progressing, next) = match course {
-        Some(course) => (under_policy(scene, course), None),
-        None => progressing(scene, counts, find(PROGRESSING)),
-    };
-    let mine = [(AVAILABLE, available(counts, budget)), (PROGRESSING, progressing), (DEGRADED, degraded(course))];
-    let mut all: Vec<DaemonSetCondition> =
-        stored.iter().filter(|c| mine.iter().all(|(kind, _)| *kind != c.type_)).cloned().collect();
-    for (kind, says) in mine {
-        let before = find(kind).filter(|c| c.status == says.status && c.reason.as_deref() == Some(&says.reason));
+) -> Option<Vec<DaemonSetCondition>> {
+    let is_ours = |c: &&DaemonSetCondition| [AVAILABLE, PROGRESSING, DEGRADED].contains(&c.type_.as_str());
+    let mut all: Vec<DaemonSetCondition> = stored.iter().filter(|c| !is_ours(c)).cloned().collect();
+    let says = course.map(|course| {
+        [
+            (AVAILABLE, available(counts, budget)),
+            (PROGRESSING, progressing(scene, course)),
+            (DEGRADED, degraded(course)),
+        ]
+    });
+    for (kind, says) in says.into_iter().flatten() {
+        let before = stored.iter().find(|c| c.type_ == kind);
+        let before = before.filter(|c| c.status == says.status && c.reason.as_deref() == Some(&says.reason));
         // Another revision is another rollout.
         let before = before.filter(|c| kind != PROGRESSING || c.message.as_deref() == Some(&says.message));
         let since = before.and_then(|c| c.last_transition_time.clone());
@@ -61,7 +61,7 @@ pub(super) fn conditions(
             last_transition_time: since.or_else(|| Some(api_time(scene.now))),
         });
     }
-    (all, next)
+    (!all.is_empty()).then_some(all)
 }
 
 fn available(counts: &DaemonSetStatus, budget: &Budget) -> Says {
@@ -74,39 +74,7 @@ fn available(counts: &DaemonSetStatus, budget: &Budget) -> Says {
     }
 }
 
-/// Without a policy: what the pods tell, and the condition as it was stored.
-fn progressing(
-    scene: &Scene<'_>,
-    counts: &DaemonSetStatus,
-    stored: Option<&DaemonSetCondition>,
-) -> (Says, Option<Timestamp>) {
-    let hash = scene.hash;
-    let about = |text: &str| format!("revision {hash} {text}");
-    let complete = || Says::new("True", "Complete", about("runs on every node that wants a daemon"));
-    let stored = stored.filter(|c| c.message.as_deref().is_some_and(|m| m.starts_with(&about(""))));
-    let is_stored = |reason: &str| stored.is_some_and(|c| c.reason.as_deref() == Some(reason));
-    let wanted = counts.desired_number_scheduled;
-    let updated = counts.updated_number_scheduled.unwrap_or_default();
-    let all = updated == wanted && counts.number_available.unwrap_or_default() == wanted;
-    // A rollout that was complete stays so whatever becomes of nodes, and when nodes join.
-    if all || (is_stored("Complete") && !scene.has_old()) {
-        return (complete(), None);
-    }
-    if !scene.rolling && scene.has_old() {
-        return (Says::new("True", "WaitingForDeletion", about("is taken up by a node when its pod is deleted")), None);
-    }
-    let began = stored.filter(|_| is_stored("RollingOut")).and_then(|c| c.last_transition_time.as_ref());
-    let began = if is_stored("ProgressDeadlineExceeded") { None } else { Some(began.map_or(scene.now, |t| t.0)) };
-    let progress = scene.last_progress().max(began).unwrap_or(scene.now);
-    let due = progress.checked_add(SignedDuration::from_secs(PROGRESS_DEADLINE_S)).unwrap_or(Timestamp::MAX);
-    if due <= scene.now {
-        let message = about(&format!("has reached no further node for {PROGRESS_DEADLINE_S} s"));
-        return (Says::new("False", "ProgressDeadlineExceeded", message), None);
-    }
-    (Says::new("True", "RollingOut", about("is being rolled out")), Some(due))
-}
-
-fn under_policy(scene: &Scene<'_>, course: &Course<'_>) -> Says {
+fn progressing(scene: &Scene<'_>, course: &Course<'_>) -> Says {
     let (memory, hash) = (&course.memory, scene.hash);
     let because = |text: &str| match &memory.message {
         Some(why) => format!("revision {hash} {text}: {why}"),
@@ -130,9 +98,8 @@ fn under_policy(scene: &Scene<'_>, course: &Course<'_>) -> Says {
     }
 }
 
-fn degraded(course: Option<&Course<'_>>) -> Says {
-    let fine = || Says::new("False", "AsExpected", "");
-    let Some(memory) = course.map(|c| &c.memory) else { return fine() };
+fn degraded(course: &Course<'_>) -> Says {
+    let memory = &course.memory;
     let why = memory.message.clone().unwrap_or_default();
     match (&memory.rolled_back_from, &memory.cause) {
         _ if memory.phase == Phase::Failed => {
@@ -142,6 +109,6 @@ fn degraded(course: Option<&Course<'_>>) -> Says {
         (Some(bad), Some(_)) => {
             Says::new("True", "RolledBack", format!("revision {bad} failed and was rolled back: {why}"))
         }
-        _ => fine(),
+        _ => Says::new("False", "AsExpected", ""),
     }
 }

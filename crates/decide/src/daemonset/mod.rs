@@ -316,10 +316,9 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
     if let (Some(course), Some(directive)) = (course, observed.policy) {
         plan.follow(course, directive, &moves);
     }
-    let (status, next) = status::changed(&scene, &budget, course, desired.status.as_ref());
-    plan.status = status;
+    plan.status = status::changed(&scene, &budget, course, desired.status.as_ref());
     plan.status_may_wait = plan.status.as_ref().is_some_and(|new| status::may_wait(desired.status.as_ref(), new));
-    for at in [status::next_change(&scene), next].into_iter().flatten() {
+    if let Some(at) = status::next_change(&scene) {
         plan.look_again(at);
     }
     plan
@@ -350,11 +349,6 @@ impl Scene<'_> {
     fn is_current(&self, pod: &PodView) -> bool {
         is_current(pod, self.hash, self.generation)
             || (!self.aliases.is_empty() && pod.labels.get(HASH_LABEL).is_some_and(|h| self.aliases.contains(h)))
-    }
-
-    /// True when a daemon of another revision stands anywhere.
-    fn has_old(&self) -> bool {
-        self.pods.iter().any(|(_, pods)| pods.iter().any(|p| p.deleting.is_none() && !self.is_current(p)))
     }
 
     /// When the rollout last got further: a pod of the current revision was made, or became available without a restart.

@@ -18,7 +18,7 @@ pub(super) fn changed(
     budget: &Budget,
     course: Option<&Course<'_>>,
     stored: Option<&DaemonSetStatus>,
-) -> (Option<DaemonSetStatus>, Option<Timestamp>) {
+) -> Option<DaemonSetStatus> {
     let generation = scene.set.metadata.generation.unwrap_or_default();
     let stored = stored.cloned().unwrap_or_default();
     let mut status = DaemonSetStatus {
@@ -44,9 +44,8 @@ pub(super) fn changed(
     status.updated_number_scheduled = some_unless_zero(updated);
     status.number_unavailable = some_unless_zero(status.desired_number_scheduled - available);
     let known = stored.conditions.as_deref().unwrap_or_default();
-    let (conditions, next) = conditions::conditions(scene, &status, budget, course, known);
-    status.conditions = Some(conditions);
-    ((!same(&status, &stored)).then_some(status), next)
+    status.conditions = conditions::conditions(scene, &status, budget, course, known);
+    (!same(&status, &stored)).then_some(status)
 }
 
 /// True when a change of the status tells only of progress: more of it follows, and nobody waits for this step.
@@ -79,7 +78,8 @@ fn same(a: &DaemonSetStatus, b: &DaemonSetStatus) -> bool {
             s.updated_number_scheduled.unwrap_or_default(),
         ]
     };
-    numbers(a) == numbers(b) && a.observed_generation <= b.observed_generation && a.conditions == b.conditions
+    let conditions = |s: &DaemonSetStatus| s.conditions.clone().unwrap_or_default();
+    numbers(a) == numbers(b) && a.observed_generation <= b.observed_generation && conditions(a) == conditions(b)
 }
 
 /// When a pod that is ready becomes available, the earliest of them.

@@ -3,7 +3,8 @@
 //! The waves of a policy become steps: one for each wave, and for a topology wave one for each value of its label, in
 //! order of the values, nodes without the label last. All other nodes are in a last step. Each node is in the first step
 //! that takes it, by what its labels say now: a node whose labels change moves to another step, keeps its daemon if it is
-//! updated already, and waits if its new step is not due. A rollout never goes back to an earlier step.
+//! updated already, and waits if its new step is not due. A rollout never goes back to an earlier step: a node that moves
+//! to one is updated at once. The user may pass a step that is done, and then neither its bake time nor its gate counts.
 //!
 //! Invariants: with a topology wave, a node's update begins only while no node of another step is being updated; a step
 //! that was to have nodes and has none is passed by the user only.
@@ -101,15 +102,16 @@ pub(super) fn walk<'a>(
             return walk;
         }
         let since = *walk.bake_since.get_or_insert(scene.now);
-        let until = since.checked_add(SignedDuration::from_secs(step.bake_s)).unwrap_or(Timestamp::MAX);
-        if until > scene.now {
-            (walk.phase, walk.until) = (Phase::Baking, Some(until));
-            return walk;
-        }
-        let is_promoted = promoted.is_some_and(|p| p == PROMOTED_ALL || p == step.name);
-        if (step.gate == Gate::Manual || step.is_void) && !is_promoted {
-            walk.phase = Phase::WaitingForPromotion;
-            return walk;
+        if !promoted.is_some_and(|p| p == PROMOTED_ALL || p == step.name) {
+            let until = since.checked_add(SignedDuration::from_secs(step.bake_s)).unwrap_or(Timestamp::MAX);
+            if until > scene.now {
+                (walk.phase, walk.until) = (Phase::Baking, Some(until));
+                return walk;
+            }
+            if step.gate == Gate::Manual || step.is_void {
+                walk.phase = Phase::WaitingForPromotion;
+                return walk;
+            }
         }
         if walk.at + 1 == walk.steps.len() {
             break;

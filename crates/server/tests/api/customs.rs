@@ -271,6 +271,10 @@ async fn policies_are_there_from_the_first_moment() {
         json!({"targets": {"names": ["d"]}, "waves": [{"name": "w"}]}),
         json!({"targets": {"names": ["d"]}, "windows": [{"start": "9:00", "durationSeconds": 60}]}),
         json!({"targets": {"names": ["d"]}, "failure": {"maxFailedNodes": "some"}}),
+        json!({"targets": {"names": ["d"]}, "failure": {"maxFailedNodes": "200%"}}),
+        json!({"targets": {"names": ["d"]}, "windows": [{"schedule": "0 0 30 2 *", "durationSeconds": 60}]}),
+        json!({"targets": {"names": ["d"]}, "windows": [{"schedule": "0 0 * * *", "durationSeconds": 60, "timeZone": "Mars/Base"}]}),
+        json!({"targets": {"names": ["d"]}, "waves": [{"name": "w", "topologyKey": "zone"}, {"name": "x", "nodes": {"count": 1}}]}),
     ];
     for spec in refused {
         let answer = cluster.post(POLICIES, &policy(spec.clone())).await;
@@ -280,4 +284,11 @@ async fn policies_are_there_from_the_first_moment() {
         "waves": [{"name": "w", "nodes": {"diverse": ["kubernetes.io/arch"]}, "gate": "Manual"}]});
     let answer = cluster.post(POLICIES, &policy(spec.clone())).await;
     assert_eq!((answer.code, &answer.body["spec"]), (201, &spec), "{answer:?}");
+    let never = json!({"spec": {"windows": [{"schedule": "0 0 30 2 *", "durationSeconds": 60}]}});
+    let answer = cluster.patch(&format!("{POLICIES}/p"), "merge", &never).await;
+    assert_eq!(
+        (answer.code, &answer.body["details"]["causes"][0]["field"]),
+        (422, &json!("spec.windows[0]")),
+        "{answer:?}"
+    );
 }

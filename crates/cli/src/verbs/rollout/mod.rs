@@ -1,5 +1,8 @@
-//! `rollout`: status, history, undo, restart; pause and resume where the kind has them.
+//! `rollout`: status, history, undo, restart; pause and resume of Deployments by their own field, of DaemonSets by their
+//! RolloutPolicy, which can freeze and promote too.
 
+mod ask;
+mod govern;
 mod history;
 pub(crate) mod live;
 mod status;
@@ -14,6 +17,7 @@ use crate::client::{Api, PatchKind};
 use crate::failure::{Result, message};
 use crate::files::FileArgs;
 use crate::targets::{SelectArgs, Target, Wanted, find};
+use ask::Ask;
 
 /// Setting this annotation anew makes a workload's pods anew.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
@@ -31,10 +35,16 @@ pub(crate) enum Part {
     Undo(undo::Args),
     /// Make all pods anew, in the way of a rollout
     Restart(ChangeTargets),
-    /// Stop a rollout
+    /// Stop a rollout; nodes without a pod get the last good revision
     Pause(ChangeTargets),
-    /// Go on with a stopped rollout
+    /// Go on with a paused rollout, or with a revision that has failed
     Resume(ChangeTargets),
+    /// Change nothing of a DaemonSet's pods any more
+    Freeze(ChangeTargets),
+    /// End a freeze
+    Unfreeze(ChangeTargets),
+    /// Go on after a wave of a DaemonSet's rollout
+    Promote(Promotion),
 }
 
 /// Flags of `rollout`.
@@ -66,6 +76,16 @@ pub(crate) struct ChangeTargets {
     change: ChangeArgs,
 }
 
+/// Flags of `rollout promote`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Promotion {
+    /// Pass all waves, not only the one that is done
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    change: ChangeTargets,
+}
+
 impl Targets {
     async fn find(&self, api: &Api) -> Result<Vec<Target>> {
         let select = SelectArgs { selector: self.selector.clone(), ..SelectArgs::default() };
@@ -93,15 +113,25 @@ pub(crate) async fn run(api: &Api, args: &Args) -> Result<()> {
             let targets = args.targets.find(api).await?;
             each(targets, |target| restart(api, &args.change, target)).await
         }
-        Part::Pause(args) => {
-            let targets = args.targets.find(api).await?;
-            each(targets, |target| pause(api, &args.change, target, true)).await
-        }
-        Part::Resume(args) => {
-            let targets = args.targets.find(api).await?;
-            each(targets, |target| pause(api, &args.change, target, false)).await
-        }
+        Part::Pause(args) => all(api, args, Ask::Pause).await,
+        Part::Resume(args) => all(api, args, Ask::Resume).await,
+        Part::Freeze(args) => all(api, args, Ask::Freeze).await,
+        Part::Unfreeze(args) => all(api, args, Ask::Unfreeze).await,
+        Part::Promote(args) => all(api, &args.change, Ask::Promote { full: args.full }).await,
     }
+}
+
+async fn all(api: &Api, args: &ChangeTargets, ask: Ask) -> Result<()> {
+    let targets = args.targets.find(api).await?;
+    each(targets, |target| async move {
+        match ask {
+            Ask::Pause | Ask::Resume if target.mapping.kind != "DaemonSet" => {
+                pause(api, &args.change, target, ask == Ask::Pause).await
+            }
+            _ => govern::run(api, &args.change, target, ask).await,
+        }
+    })
+    .await
 }
 
 /// The workload as it stands.

@@ -1,5 +1,6 @@
 //! Tables of cases after Kubernetes' own, and properties over random clusters.
 
+mod accept;
 mod failures;
 mod fixture;
 mod forecast;
@@ -16,3 +17,5 @@ mod targets;
 mod updates;
 mod verdict;
 mod wakes;
+mod waves;
+mod windows;

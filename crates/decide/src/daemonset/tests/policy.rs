@@ -6,12 +6,12 @@ use serde_json::json;
 use super::super::*;
 use super::fixture::{Cluster, moves, node, set, set_image};
 
-fn rolling(max_unavailable: usize) -> String {
+pub(super) fn rolling(max_unavailable: usize) -> String {
     format!(r#"{{"updateStrategy":{{"rollingUpdate":{{"maxUnavailable":{max_unavailable}}}}}}}"#)
 }
 
 /// A cluster on which the first image has rolled out under a policy.
-fn governed(spec: &str, nodes: usize, policy: serde_json::Value) -> Cluster {
+pub(super) fn governed(spec: &str, nodes: usize, policy: serde_json::Value) -> Cluster {
     let mut cluster = Cluster::new(set(spec), nodes);
     cluster.govern(json!({}));
     cluster.settle();
@@ -21,7 +21,7 @@ fn governed(spec: &str, nodes: usize, policy: serde_json::Value) -> Cluster {
     cluster
 }
 
-fn changed(spec: &str, nodes: usize, policy: serde_json::Value) -> Cluster {
+pub(super) fn changed(spec: &str, nodes: usize, policy: serde_json::Value) -> Cluster {
     let mut cluster = governed(spec, nodes, policy);
     set_image(&mut cluster.set, "x:2");
     cluster

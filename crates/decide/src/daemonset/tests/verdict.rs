@@ -183,46 +183,46 @@ fn a_late_first_rollout_that_arrives_is_complete() {
 }
 
 #[test]
-fn without_a_policy_the_conditions_tell_and_nothing_stops() {
+fn conditions_are_of_daemon_sets_under_a_policy() {
     let mut cluster = Cluster::new(set(r#"{"updateStrategy":{"rollingUpdate":{"maxUnavailable":1}}}"#), 3);
-    cluster.round();
-    assert_eq!(says(&cluster, "Available").0, "False");
-    assert_eq!(says(&cluster, "Progressing"), ("True".into(), "RollingOut".into()));
+    cluster.settle();
+    assert_eq!(cluster.set.status.as_ref().unwrap().conditions, None, "a plain DaemonSet is as in Kubernetes");
+    cluster.govern(json!({}));
     cluster.settle();
     assert_eq!(says(&cluster, "Available").0, "True");
     assert_eq!(says(&cluster, "Progressing"), ("True".into(), "Complete".into()));
+    assert_eq!(says(&cluster, "Degraded").0, "False");
     let before = condition(&cluster, "Available");
-    cluster.node_ready("n-0", false);
     cluster.pass(5000);
-    cluster.round();
-    assert_eq!(says(&cluster, "Progressing").1, "Complete", "a node that is lost is no rollout");
-    cluster.node_ready("n-0", true);
-    cluster.pass(10);
     set_image(&mut cluster.set, "x:2");
     condemn(&mut cluster);
-    for _ in 0..10 {
+    for _ in 0..5 {
         cluster.round();
     }
     assert_eq!(says(&cluster, "Progressing"), ("True".into(), "RollingOut".into()));
     assert_eq!(condition(&cluster, "Available"), before, "the time of a condition is that of its change");
-    cluster.now = cluster.plan().requeue_at.unwrap();
+    cluster.node_ready("n-1", false);
     cluster.round();
-    assert_eq!(says(&cluster, "Progressing"), ("False".into(), "ProgressDeadlineExceeded".into()));
-    assert_eq!(says(&cluster, "Degraded").0, "False");
-    cluster.bad.clear();
-    cluster.settle();
-    assert_eq!(cluster.updated().len(), 3);
-    assert_eq!(says(&cluster, "Progressing").1, "Complete");
+    assert_eq!(says(&cluster, "Available"), ("False".into(), "MinimumNodesUnavailable".into()));
+    cluster.policy = None;
+    cluster.round();
+    assert_eq!(cluster.set.status.as_ref().unwrap().conditions, None, "they go with the policy");
+    let others = r#"{"updateStrategy":{"type":"OnDelete"}}"#;
+    assert_eq!(Cluster::settled(set(others), 2).set.status.unwrap().conditions, None);
 }
 
 #[test]
 fn conditions_of_others_stay() {
     let mut cluster = Cluster::settled(set("{}"), 1);
     let other = DaemonSetCondition { type_: "Blessed".into(), status: "True".into(), ..DaemonSetCondition::default() };
-    cluster.set.status.as_mut().unwrap().conditions.as_mut().unwrap().insert(0, other.clone());
+    cluster.set.status.as_mut().unwrap().conditions = Some(vec![other.clone()]);
     assert_eq!(cluster.plan().status, None);
-    cluster.set.status.as_mut().unwrap().conditions = Some(vec![other]);
+    cluster.govern(json!({}));
     let kinds: Vec<String> = cluster.plan().status.unwrap().conditions.unwrap().into_iter().map(|c| c.type_).collect();
-    assert_eq!(kinds, ["Blessed", "Available", "Progressing", "Degraded"], "and ours come back");
+    assert_eq!(kinds, ["Blessed", "Available", "Progressing", "Degraded"], "beside ours");
+    cluster.settle();
+    cluster.policy = None;
+    cluster.settle();
+    assert_eq!(cluster.set.status.as_ref().unwrap().conditions, Some(vec![other]));
     assert_eq!(moves(&cluster.plan()), [""; 0]);
 }
