@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, faults, host, images, joining, network, shared_store, streams, suites, words
+import attach, chapter, faults, host, images, joining, leaving, network, shared_store, streams, suites, words
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -81,6 +81,7 @@ def main():
             shared_store.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
         if only in "a machine joins":
             joining.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
+        case("boot without the server", leaving.boot_without_the_server, everynode, folder, archives["nginx:1.27"])
         up = [everynode, "up", "--nodes", "3", "--data-dir", data_dir, "--listen", f"0.0.0.0:{port}", "--detach", "--verbose",
               "--registry-mirror", f"docker.io=http://127.0.0.1:{registry.port}"]
         print(run(up).stdout, flush=True)

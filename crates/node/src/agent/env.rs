@@ -81,16 +81,15 @@ async fn from_object(
     sources: &Sources<'_>,
     from: &k8s_openapi::api::core::v1::EnvFromSource,
 ) -> Result<BTreeMap<String, String>, EnvError> {
-    let namespace = sources.pod.metadata.namespace.as_deref().unwrap_or("default");
     if let Some(reference) = &from.config_map_ref {
-        return match sources.objects.config_map(namespace, &reference.name).await {
+        return match sources.objects.config_map(sources.pod, &reference.name).await {
             Ok(map) => Ok(map.data.unwrap_or_default()),
             Err(error) if error.is_missing() && reference.optional == Some(true) => Ok(BTreeMap::new()),
             Err(error) => Err(error.into()),
         };
     }
     if let Some(reference) = &from.secret_ref {
-        return match sources.objects.secret(namespace, &reference.name).await {
+        return match sources.objects.secret(sources.pod, &reference.name).await {
             Ok(secret) => Ok(secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, text(v.0))).collect()),
             Err(error) if error.is_missing() && reference.optional == Some(true) => Ok(BTreeMap::new()),
             Err(error) => Err(error.into()),
@@ -118,11 +117,11 @@ async fn from_source(
     }
     let (found, optional, missing) = if let Some(reference) = &source.config_map_key_ref {
         let missing = no_key("ConfigMap", namespace, &reference.name, &reference.key);
-        let object = sources.objects.config_map(namespace, &reference.name).await;
+        let object = sources.objects.config_map(sources.pod, &reference.name).await;
         (object.map(|o| o.data.unwrap_or_default().remove(&reference.key)), reference.optional, missing)
     } else if let Some(reference) = &source.secret_key_ref {
         let missing = no_key("Secret", namespace, &reference.name, &reference.key);
-        let object = sources.objects.secret(namespace, &reference.name).await;
+        let object = sources.objects.secret(sources.pod, &reference.name).await;
         let value = object.map(|o| o.data.unwrap_or_default().remove(&reference.key).map(|v| text(v.0)));
         (value, reference.optional, missing)
     } else {

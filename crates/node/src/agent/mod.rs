@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::Counters;
 use crate::runtime::{Runtime, SandboxId};
 
-mod cache;
 mod container;
 pub(crate) mod downward;
 mod end;
@@ -35,6 +34,7 @@ mod hooks;
 mod ignored;
 mod image;
 mod image_gc;
+mod kept;
 mod last_words;
 mod lease;
 mod node;
@@ -145,7 +145,7 @@ impl From<Client> for Clients {
 /// Why an agent can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// A directory of its own can't be made.
+    /// A directory or file of its own can't be made.
     #[error("can't make {path}: {cause}; check --data-dir and that everynode runs as root")]
     Directory {
         /// Which.
@@ -166,6 +166,8 @@ pub(crate) struct Agent<R> {
     pub(crate) runtime: Arc<R>,
     pub(crate) recorder: Recorder,
     pub(crate) objects: Objects,
+    /// What outlives the agent, and the boot.
+    pub(crate) kept: kept::Kept,
     pub(crate) addresses: Vec<IpAddr>,
     /// Host and port pods find the API server at.
     pub(crate) server: (String, u16),
@@ -249,11 +251,15 @@ pub async fn run<R: Runtime>(
     tokio::fs::create_dir_all(&pods_dir)
         .await
         .map_err(|cause| AgentError::Directory { path: pods_dir.clone(), cause })?;
+    let node_dir = options.node_dir();
+    let kept = kept::Kept::open(&node_dir)
+        .map_err(|cause| AgentError::Directory { path: node_dir.join("seal.key"), cause })?;
     let server = server_of(&options.server_url)?;
     let addresses = facts::addresses(&options, &server).await;
     let (recorder, recording) = events::recorder(client.clone(), &options.node_name, shutdown.clone());
     let agent = Arc::new(Agent {
-        objects: Objects::new(client.clone()),
+        objects: Objects::new(client.clone(), kept.clone()),
+        kept,
         memory_bytes: facts::memory_bytes().await,
         options,
         client,

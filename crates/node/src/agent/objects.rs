@@ -1,14 +1,27 @@
 //! ConfigMaps, Secrets and tokens a pod names, asked for when they are needed.
 //!
+//! # Invariants
+//! - What the API server says holds, also that there is no such object. Only where it can't be asked, what it said last is
+//!   gone by: [`Kept`] has it on disk.
+//!
 //! # Absent
-//! A cache: what a pod mounts is on the node's disk anyway, and a second copy in memory would only go stale.
+//! A cache in memory: it would only go stale.
 
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::kept::Kept;
 use crate::images::credentials::Keyring;
+
+/// A server that takes longer to answer counts as one that can't be asked: pods wait for this.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Why an object can't be used, in Kubernetes' words.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +70,34 @@ impl ObjectError {
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoKey { .. })
     }
+
+    /// True where the server said nothing about the object: it is away, in trouble, or does not know this node any more.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::Api { cause, .. } => match cause.as_ref() {
+                kube::Error::Api(status) => matches!(status.code, 401 | 429 | 500..),
+                _ => true,
+            },
+            _ => false,
+        }
+    }
 }
 
 /// Asks the API server.
 #[derive(Clone)]
 pub(crate) struct Objects {
     client: Client,
+    kept: Kept,
+}
+
+/// The answer, unless it takes too long.
+async fn answer<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
+    tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
+}
+
+fn namespace_of(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
 }
 
 fn named<T>(
@@ -84,28 +119,84 @@ fn named<T>(
 }
 
 impl Objects {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+    pub(crate) fn new(client: Client, kept: Kept) -> Self {
+        Self { client, kept }
     }
 
-    pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, ObjectError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        named("configmap", namespace, name, api.get_opt(name).await)
+    /// A ConfigMap of the pod's namespace.
+    pub(crate) async fn config_map(&self, pod: &Pod, name: &str) -> Result<ConfigMap, ObjectError> {
+        self.object("configmap", pod, name).await
     }
 
-    pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ObjectError> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        named("secret", namespace, name, api.get_opt(name).await)
+    /// A Secret of the pod's namespace.
+    pub(crate) async fn secret(&self, pod: &Pod, name: &str) -> Result<Secret, ObjectError> {
+        self.object("secret", pod, name).await
     }
 
-    /// A token of the pod's service account, bound to the pod.
+    async fn object<K>(&self, kind: &'static str, pod: &Pod, name: &str) -> Result<K, ObjectError>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let namespace = namespace_of(pod);
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = named(kind, namespace, name, answer(api.get_opt(name)).await);
+        if let Ok(object) = &mut found {
+            // Nobody here reads who wrote which field.
+            object.meta_mut().managed_fields = None;
+        }
+        self.or_kept(kind, pod, name, found).await
+    }
+
+    /// Keeps what was found, or that there is nothing; where the server is silent, what it said last.
+    async fn or_kept<T>(
+        &self,
+        kind: &'static str,
+        pod: &Pod,
+        name: &str,
+        found: Result<T, ObjectError>,
+    ) -> Result<T, ObjectError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        match &found {
+            Ok(object) => self.kept.save_object(uid, kind, name, Some(object)).await,
+            Err(ObjectError::NotFound { .. }) => self.kept.save_object::<T>(uid, kind, name, None).await,
+            Err(error) if error.is_silence() => match self.kept.object(uid, kind, name).await {
+                Some(Some(object)) => return Ok(object),
+                Some(None) => return Err(ObjectError::NotFound { kind, name: name.to_owned() }),
+                None => {}
+            },
+            Err(_) => {}
+        }
+        found
+    }
+
+    /// A token of the pod's service account, bound to the pod. Where the server is silent the last one, though it may have
+    /// expired: a pod that can't be told otherwise starts with what it had.
     pub(crate) async fn token(
         &self,
         pod: &Pod,
         audience: Option<&str>,
         expiration_seconds: Option<i64>,
     ) -> Result<String, ObjectError> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let found = self.new_token(pod, audience, expiration_seconds).await;
+        self.or_kept("token", pod, audience.unwrap_or_default(), found).await
+    }
+
+    async fn new_token(
+        &self,
+        pod: &Pod,
+        audience: Option<&str>,
+        expiration_seconds: Option<i64>,
+    ) -> Result<String, ObjectError> {
+        let namespace = namespace_of(pod);
         let account = pod.spec.as_ref().and_then(|s| s.service_account_name.as_deref()).unwrap_or("default");
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let request = TokenRequest {
@@ -121,10 +212,10 @@ impl Objects {
             }),
             ..Default::default()
         };
-        match api.create_token_request(account, &PostParams::default(), &request).await {
+        match answer(api.create_token_request(account, &PostParams::default(), &request)).await {
             Ok(answer) => Ok(answer.status.and_then(|s| s.token).unwrap_or_default()),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405 | 501) => {
-                match named("serviceaccount", namespace, account, api.get_opt(account).await) {
+                match named("serviceaccount", namespace, account, answer(api.get_opt(account)).await) {
                     Ok(_) => Err(ObjectError::NoTokens(account.to_owned())),
                     Err(error) => Err(error),
                 }
@@ -142,9 +233,8 @@ impl Objects {
     /// may be public.
     pub(crate) async fn pull_secrets(&self, pod: &Pod, keyring: &mut Keyring) {
         let secrets = pod.spec.as_ref().and_then(|s| s.image_pull_secrets.as_deref()).unwrap_or_default();
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         for reference in secrets {
-            let Ok(secret) = self.secret(namespace, &reference.name).await else { continue };
+            let Ok(secret) = self.secret(pod, &reference.name).await else { continue };
             let data = secret.data.unwrap_or_default();
             if let Some(config) = data.get(".dockerconfigjson").or_else(|| data.get(".dockercfg")) {
                 keyring.add(&config.0);

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::reconnect::Reconnect;
 use super::worker::{Order, Worker};
-use super::{Agent, cache, stop};
+use super::{Agent, stop};
 use crate::runtime::Runtime;
 
 /// An agent that starts waits this long for its API server before it goes by what an earlier agent kept.
@@ -139,7 +139,7 @@ impl<R: Runtime> Roster<R> {
 
     /// Goes by what an earlier agent kept.
     async fn take_kept(&mut self) {
-        let kept = cache::load(&self.agent.options).await;
+        let kept = self.agent.kept.load().await;
         if !kept.is_empty() {
             tracing::info!("node {}: {} pods go on without the API server", self.agent.options.node_name, kept.len());
         }
@@ -154,7 +154,7 @@ impl<R: Runtime> Roster<R> {
                 orders.send_modify(|order| order.gone = true);
             }
         }
-        for pod in cache::load(&self.agent.options).await {
+        for pod in self.agent.kept.load().await {
             let Some(uid) = pod.metadata.uid.clone() else { continue };
             if listed.contains(&uid) || self.orders.contains_key(&uid) {
                 continue;

@@ -18,6 +18,8 @@ use crate::runtime::{Runtime, RuntimeError};
 
 /// Steps that take longer than this are told before they end (an image that comes slowly).
 const TELL_WITHIN: Duration = Duration::from_millis(400);
+/// A server that takes longer to answer is asked again later: containers must not wait for it.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
 const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
 
@@ -61,12 +63,16 @@ impl<R: Runtime> Worker<R> {
         }
         match self.send(&body).await {
             Ok(pod) => {
+                let phase = |status: Option<&PodStatus>| status.and_then(|status| status.phase.clone());
+                let changed = phase(self.state.pod.status.as_ref()) != phase(pod.status.as_ref());
                 let mut own = Pod::clone(&self.state.pod);
                 own.status = pod.status;
                 own.metadata.resource_version = pod.metadata.resource_version;
                 self.state.pod = Arc::new(own);
                 self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
                 self.state.told = Some((new, Instant::now()));
+                // A pod that has ended must not begin again after a boot.
+                self.state.unkept |= changed;
                 Ok(())
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -90,7 +96,10 @@ impl<R: Runtime> Worker<R> {
         let namespace = meta.namespace.as_deref().unwrap_or("default");
         let pods: Api<Pod> = Api::namespaced(self.agent.client.clone(), namespace);
         let name = meta.name.as_deref().unwrap_or_default();
-        pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(body));
+        let request = pods.patch_status(name, &params, &patch);
+        let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
+        tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
     }
 
     /// Waits for `work`; when that takes long, tells meanwhile what the pod waits for.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::probes::Probes;
-use super::{Agent, Picture, cache, last_words, observe};
+use super::{Agent, Picture, last_words, observe};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::volumes::Mounted;
 
@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) since: Option<Instant>,
     /// It was told that the pod waits for the node's network.
     pub(super) network_told: bool,
+    /// What is kept of it on disk is not what it is by now.
+    pub(super) unkept: bool,
 }
 
 /// Until that time, or until the next look.
@@ -85,10 +87,11 @@ impl<R: Runtime> Worker<R> {
     /// Until the pod is gone from this node, or shutdown. Its long parts are boxed: a pod at rest, of which a node has 110,
     /// holds none of what they need.
     pub(super) async fn run(mut self) {
-        Box::pin(cache::save(&self.agent.options, &self.uid, &self.state.pod)).await;
+        self.state.unkept = true;
         loop {
             let order = self.orders.borrow_and_update().clone();
             self.take(&order);
+            self.keep().await;
             let until = if order.gone || order.pod.metadata.deletion_timestamp.is_some() {
                 match Box::pin(self.end(&order)).await {
                     Ok(true) => return,
@@ -104,6 +107,7 @@ impl<R: Runtime> Worker<R> {
                     Err(error) => self.later(Some(error.to_string())),
                 }
             };
+            self.keep().await;
             let changed = self.state.probes.answers.clone();
             tokio::select! {
                 () = self.agent.shutdown.cancelled() => return,
@@ -118,8 +122,11 @@ impl<R: Runtime> Worker<R> {
     pub(super) fn take(&mut self, order: &Order) {
         let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
         let stale = version(&order.pod) < version(&self.state.pod);
-        let spec_changed =
-            order.pod.spec != self.state.pod.spec || order.pod.metadata.uid != self.state.pod.metadata.uid;
+        let old = &self.state.pod;
+        // What a start without the API server has to know: what shall run, and that it shall end.
+        let changed = order.pod.spec != old.spec
+            || order.pod.metadata.deletion_timestamp != old.metadata.deletion_timestamp
+            || order.pod.metadata.annotations != old.metadata.annotations;
         let mut pod = Pod::clone(&order.pod);
         if stale {
             pod.status.clone_from(&self.state.pod.status);
@@ -127,9 +134,13 @@ impl<R: Runtime> Worker<R> {
         }
         self.state.pod = Arc::new(pod);
         self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
-        if spec_changed {
-            let (agent, uid, pod) = (Arc::clone(&self.agent), self.uid.clone(), Arc::clone(&self.state.pod));
-            tokio::spawn(async move { cache::save(&agent.options, &uid, &pod).await });
+        self.state.unkept |= changed;
+    }
+
+    /// Keeps the pod for a start without the API server. Not while it ends: its directory may be gone by then.
+    async fn keep(&mut self) {
+        if std::mem::take(&mut self.state.unkept) {
+            Box::pin(self.agent.kept.save(&self.uid, &self.state.pod)).await;
         }
     }
 

@@ -3,7 +3,8 @@
 //! # Invariants
 //! - Everything of a pod is under its directory (`nodes/NODE/pods/UID`); removal never leaves that directory and never goes
 //!   through a mount.
-//! - What came out of a Secret or a token is on a tmpfs, never on a disk.
+//! - What came out of a Secret or a token is on a tmpfs. On a disk is only what a start without the API server needs of it
+//!   ([`crate::agent`] keeps that, sealed and for root alone).
 //! - A source this node does not support is refused by the name of its field; nothing is silently left out.
 //!
 //! # Absent

@@ -138,12 +138,8 @@ fn unless_optional<T: Default>(found: Result<T, ObjectError>, optional: Option<b
 }
 
 impl<R> From<'_, R> {
-    fn namespace(&self) -> &str {
-        self.pod.metadata.namespace.as_deref().unwrap_or("default")
-    }
-
     async fn config_map(&self, name: &str, wanted: &Wanted<'_>, files: &mut Files) -> Result<(), Cause> {
-        let found = self.agent.objects.config_map(self.namespace(), name).await;
+        let found = self.agent.objects.config_map(self.pod, name).await;
         let map = unless_optional(found, wanted.optional)?;
         let texts = map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0));
@@ -151,7 +147,7 @@ impl<R> From<'_, R> {
     }
 
     async fn secret(&self, name: &str, wanted: &Wanted<'_>, files: &mut Files) -> Result<(), Cause> {
-        let found = self.agent.objects.secret(self.namespace(), name).await;
+        let found = self.agent.objects.secret(self.pod, name).await;
         let secret = unless_optional(found, wanted.optional)?;
         let data = secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
         pick("secret", data, wanted, files)

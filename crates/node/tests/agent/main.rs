@@ -1,6 +1,7 @@
 //! The whole agent against the whole API server, over TLS; only the containers are hollow.
 
 mod pressure;
+mod reboot;
 
 use std::sync::Arc;
 use std::time::Duration;
