@@ -37,6 +37,10 @@ use clap::Parser;
 
 use crate::flags::{Cli, Command};
 
+/// Half of what a server did under load was glibc's bookkeeping of memory (docs/adr/0011-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     if words.nth(1).is_some_and(|w| w == "shim") {

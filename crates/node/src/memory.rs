@@ -11,8 +11,8 @@ use std::fs;
 
 /// Lets go of the program's code and constants, and of free heap.
 pub fn release() {
-    // SAFETY: only returns free memory to the kernel.
-    unsafe { libc::malloc_trim(0) };
+    // SAFETY: only returns free memory to the kernel; harmless in a process of another allocator.
+    unsafe { libmimalloc_sys::mi_collect(true) };
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
     for (start, length) in unchanged_parts(&maps) {
         // SAFETY: the range is a private mapping of a file that nothing in this process has ever written to (no write

@@ -57,7 +57,9 @@ where
         move |request: Request<Incoming>| {
             let open = activity.begin();
             let (handler, peer, handed_over) = (handler.clone(), peer.clone(), handed_over.clone());
-            async move {
+            // hyper keeps the room of this future until the answer's last byte, and a watch may last for hours: what it takes to
+            // find the answer is on the heap by itself, and goes as soon as there is one.
+            Box::pin(async move {
                 let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
                 request.extensions_mut().insert(peer);
                 let response: Response<_> = handler.handle(request).await;
@@ -65,7 +67,7 @@ where
                     handed_over.set();
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer { body, _open: open }))
-            }
+            })
         }
     });
     let io = TokioIo::new(tls);
