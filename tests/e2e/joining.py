@@ -1,11 +1,12 @@
 """A machine joins with an address and a token, its certificate is renewed while its daemon runs on, and it goes on with the
 second address when the first is gone."""
-import datetime, os, re, socket, subprocess, threading
+import datetime, glob, hashlib, os, re, shutil, socket, subprocess, threading
 
+import host
 from chapter import ready_on
-from faults import fingerprint
+from faults import fingerprint, named
 from harness import Client, equal, holds, run, until
-from shared_store import Parts, free_port
+from shared_store import BRIDGE, Parts, free_port
 
 NODE = "joined-1"
 TTL = "15s"  # renewed after 10 to 14 seconds: short for a test, long enough for a busy machine
@@ -40,6 +41,8 @@ class Forward:
             pass
 
     def close(self):
+        if self.listener.fileno() < 0:
+            return
         # A listener in accept() stays one until it is shut down.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
@@ -66,8 +69,55 @@ def refused(p, words, *flags):
     holds(f"an agent with {flags}", made.returncode == 1 and len(lines) == 1 and words in lines[0], made.stderr)
 
 
+def nothing_is_left(p, pod):
+    """`uninstall` takes away a daemon that runs, its logs, the bridge, and all of the data directory."""
+    data, uid = p.data("agent"), pod["metadata"]["uid"]
+    instance = hashlib.sha256(data.encode()).hexdigest()[:8]
+    remove = [p.everynode, "uninstall", "--data-dir", data]
+    still = run(remove, check=False)
+    holds("an agent that runs is not undermined", still.returncode == 1 and "still runs" in still.stderr, still.stderr)
+    p.kill("agent")
+    said = run(remove).stdout
+    holds("it says what it removed", f"removed {data}" in said and f"node {NODE}" in said, said)
+    equal("data", os.path.exists(data), False)
+    equal("processes", named(lambda l: data in l and "run.py" not in l) + host.in_pod(uid), [])
+    equal("mounts", host.mounts(data) + host.mounts(f"/run/everynode/{instance}"), [])
+    equal("cgroups", host.cgroup_dirs(f"everynode-{instance}"), [])
+    equal("run directory", os.path.exists(f"/run/everynode/{instance}"), False)
+    equal("logs", glob.glob(f"/var/log/pods/*{uid}") + [l for l in glob.glob("/var/log/containers/joined-*") if not os.path.exists(l)], [])
+    equal("bridge", p.bridge and os.path.exists(f"/sys/class/net/{BRIDGE}"), False)
+    equal("twice is harmless", run(remove).stdout.splitlines()[-1], "Nothing of everynode is left.")
+
+
+def units(everynode, folder):
+    """A unit as `install` writes it, in a root of its own: systemd need not run here."""
+    root = os.path.join(folder, "root")
+    run([everynode, "install", "--root", root, "server", "--listen", "0.0.0.0:6443"])
+    unit = os.path.join(root, "etc/systemd/system/everynode-server.service")
+    with open(unit) as f:
+        text = f.read()
+    for want in ("ExecStart=/usr/local/bin/everynode server --listen 0.0.0.0:6443\n", "KillMode=process\n", "Delegate=yes\n", "Restart=always\n"):
+        holds(f"{want!r} in the unit", want in text, text)
+    equal("it is enabled", os.readlink(os.path.join(root, "etc/systemd/system/multi-user.target.wants/everynode-server.service")),
+          "/etc/systemd/system/everynode-server.service")
+    equal("the binary runs", run([os.path.join(root, "usr/local/bin/everynode"), "--version"]).returncode, 0)
+    if shutil.which("systemd-analyze"):
+        # The binary is not at its place here, which is all that may be wrong.
+        said = run(["systemd-analyze", "verify", unit], check=False).stderr
+        wrong = [l for l in said.splitlines() if "everynode-server" in l and "is not executable" not in l and "Failed to create" not in l]
+        equal("what systemd says of the unit", wrong, [])
+    shown = run([everynode, "install", "--dry-run", "agent", "--server", "https://a:1", "--token", "abcdef.0123456789abcdef.sha256:" + "0" * 64])
+    holds("no token in a unit", "abcdef" not in shown.stdout and "agent --server https://a:1\n" in shown.stdout, shown.stdout)
+    bad = run([everynode, "install", "server", "--node-name", "x"], check=False)
+    holds("flags are looked at first", bad.returncode == 1 and "--node-name" in bad.stderr, bad.stderr)
+    if not os.path.isdir("/run/systemd/system"):
+        bad = run([everynode, "install", "server"], check=False)
+        holds("no systemd here", "systemd does not run here" in bad.stderr and len(bad.stderr.splitlines()) == 1, bad.stderr)
+
+
 def play(report, everynode, tools, folder, archive):
     report.case("a machine joins", body, everynode, tools, folder, archive)
+    report.case("a machine joins: units", units, everynode, folder)
 
 
 def body(everynode, tools, folder, archive):
@@ -132,8 +182,10 @@ def body(everynode, tools, folder, archive):
         k.out("patch", "node", NODE, "--subresource=status", "-p", '{"status":{"conditions":[{"type":"Ready","status":"Unknown"}]}}')
         p.start("agent", agent + ["--token", token])
         until("the node is back", lambda: ready_status(k) == "True")
-        equal("the daemon after all that", fingerprint(ready_on(k, "app=joined", [NODE])), before)
-        k.out("delete", "daemonset", "joined")
+        pods = ready_on(k, "app=joined", [NODE])
+        equal("the daemon after all that", fingerprint(pods), before)
+
+        nothing_is_left(p, pods[0])
     except Exception:
         for name in ("server", "agent"):
             if os.path.exists(os.path.join(folder, name + ".log")):

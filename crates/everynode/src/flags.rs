@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Make, list and delete the tokens by which machines join
     Token(crate::token::TokenArgs),
+    /// Run an agent or a server as a systemd unit, from now on and at every boot
+    Install(crate::install::InstallArgs),
+    /// Stop and remove units, pods, networks and data of this machine
+    Uninstall(crate::uninstall::UninstallArgs),
     /// Run the controllers and the scheduler against any Kubernetes API server
     Controller(ControllerArgs),
     /// Play many nodes that start no containers, against any Kubernetes API server: to try and measure fleets

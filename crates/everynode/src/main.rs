@@ -17,7 +17,9 @@ mod down;
 mod flags;
 mod hollow;
 mod image;
+mod install;
 mod join;
+mod leftovers;
 mod limits;
 mod logging;
 mod pod_network;
@@ -29,6 +31,7 @@ mod serve;
 mod signals;
 mod tail_logs;
 mod token;
+mod uninstall;
 mod up;
 
 use std::process::ExitCode;
@@ -59,6 +62,8 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(args),
         Command::Hollow(args) => hollow::run(args),
         Command::Controller(args) => controller::run(&args),
+        Command::Install(args) => install::run(args),
+        Command::Uninstall(args) => uninstall::run(args),
         Command::Token(args) => token::run(args),
         Command::Image(args) => image::run(args.command),
         Command::TailLogs(args) => tail_logs::run(&args),

@@ -4,9 +4,7 @@ use anyhow::{Result, bail};
 
 /// Fails with one line that says what is missing and what to do.
 pub(crate) fn containers(command: &str) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("containers need root: run it as root, for example `sudo everynode {command}`");
-    }
+    root(command)?;
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !known.split_whitespace().any(|f| f == "overlay") && !loads("overlay") {
         bail!(
@@ -15,6 +13,14 @@ pub(crate) fn containers(command: &str) -> Result<()> {
     }
     if !std::path::Path::new("/sys/fs/cgroup").is_dir() {
         bail!("no cgroups at /sys/fs/cgroup: mount them (any current init system does)");
+    }
+    Ok(())
+}
+
+/// Fails for whoever is not root.
+pub(crate) fn root(command: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("this needs root: run it as root, for example `sudo everynode {command}`");
     }
     Ok(())
 }

@@ -148,6 +148,14 @@ impl Network {
         self.bridge.reconcile(live).await
     }
 
+    /// Takes the bridge away when no pod is on it; says whether it was there and went.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; call again.
+    pub async fn remove_unused(&self) -> Result<bool, NetworkError> {
+        self.bridge.remove_unused().await
+    }
+
     /// Whether pods with a network of their own can be made.
     ///
     /// # Errors

@@ -185,6 +185,20 @@ impl PodNetwork {
         Links::here()?.delete(&self.options.bridge).await
     }
 
+    /// Takes the bridge away when nothing is joined to it; says whether it was there and went.
+    ///
+    /// # Errors
+    /// [`NetworkError::Kernel`]; call again.
+    pub async fn remove_unused(&self) -> Result<bool, NetworkError> {
+        let node = Links::here()?;
+        let Some(bridge) = node.find(&self.options.bridge).await? else { return Ok(false) };
+        if node.all().await?.iter().any(|link| link.controller == Some(bridge.index)) {
+            return Ok(false);
+        }
+        self.remove().await?;
+        Ok(true)
+    }
+
     /// Gives packets that leave for the world the node's address. None: whatever was told last, at least once.
     async fn masquerade(&self, direct: Option<Vec<Ipv4Net>>) {
         let mut told = self.direct.lock().await;
