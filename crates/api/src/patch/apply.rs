@@ -58,14 +58,16 @@ pub fn apply(
         PatchType::Merge => merge(current, &patch)?,
         PatchType::Strategic => use_up(kind, current, &mut patch)?,
     };
-    let is_strict = validation != FieldValidation::Ignore;
-    let shown = match patch_type {
-        PatchType::Json | PatchType::Merge => patched.to_string(),
+    // Only a refusal shows it, so it is made again then.
+    let shown = || match patch_type {
+        PatchType::Json => json(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
+        PatchType::Merge => merge(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
         PatchType::Strategic => gotext::value(&patch),
     };
+    let is_strict = validation != FieldValidation::Ignore;
     let refuse = |detail: String| {
         let path = Path::root("patch");
-        status::invalid("", "", "", &[FieldError::invalid(&path, shown.as_str(), detail)])
+        status::invalid("", "", "", &[FieldError::invalid(&path, shown().as_str(), detail)])
     };
     let (value, found) = match patch_type {
         PatchType::Strategic => decode::from_merged(kind, patched, is_strict).map_err(&refuse)?,
