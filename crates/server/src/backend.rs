@@ -7,14 +7,15 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use store::cached::{self, Cached};
-use store::embedded::{Embedded, OpenError, Options};
+use store::embedded::{Embedded, OpenError, Options, Patient};
 use store::etcd::{self, Address, Etcd};
 use store::{AnyStore, StoreError};
 
 use crate::error::ServerError;
-use crate::limits::HISTORY_AGE;
+use crate::limits::{HEARTBEAT_PAUSE, HISTORY_AGE};
 use crate::pki;
 
 /// The fact that holds the fingerprint.
@@ -73,10 +74,14 @@ fn fingerprint(authority_pem: &str, key: &pki::AccountKey) -> String {
     format!("authority sha256:{hex} accounts {}", key.id())
 }
 
+/// Where nodes say that they live.
+const NODE_LEASES: &[u8] = b"/registry/coordination.k8s.io/leases/kube-node-lease/";
+
 fn embedded(data_dir: &Path) -> Result<Embedded, ServerError> {
     let dir = data_dir.join("store");
     std::fs::create_dir_all(&dir).map_err(|source| ServerError::DataDir { path: dir.clone(), source })?;
-    let options = Options { history_age_max: Some(HISTORY_AGE), ..Options::default() };
+    let patient = Patient { prefix: Bytes::from_static(NODE_LEASES), pause: HEARTBEAT_PAUSE };
+    let options = Options { history_age_max: Some(HISTORY_AGE), patient: Some(patient), ..Options::default() };
     Embedded::open(&dir, options).map_err(|error| match error {
         OpenError::Io { path, source } => ServerError::DataDir { path, source },
         other => ServerError::Open(other),

@@ -1,7 +1,7 @@
 //! The embedded store's promises, one by one: group commit, bounds of the history, slow watchers, the directory.
 
 use bytes::Bytes;
-use store::embedded::{Embedded, OpenError, Options};
+use store::embedded::{Embedded, OpenError, Options, Patient};
 use store::{Expect, Op, Revision, Store, StoreError, Watch};
 
 fn put(text: &str) -> Op {
@@ -82,4 +82,33 @@ fn a_directory_in_use_or_of_a_newer_version_is_refused() {
     std::fs::write(dir.path().join("log.redb"), "not a log").unwrap();
     let damaged = Embedded::open(dir.path(), Options::default()).unwrap_err();
     assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged}");
+}
+
+#[tokio::test]
+async fn what_may_wait_goes_with_the_first_that_may_not() {
+    use std::time::Duration;
+    let dir = tempfile::tempdir().unwrap();
+    // So long that nothing but the other commit can end the wait.
+    let patient = Patient { prefix: "beat/".into(), pause: Duration::from_secs(3600) };
+    let store = Embedded::open(dir.path(), Options { patient: Some(patient), ..Options::default() }).unwrap();
+    let renew = |name: &'static [u8]| {
+        let store = store.clone();
+        tokio::spawn(async move { store.commit(name, Expect::Absent, Op::Put("x".into())).await.unwrap() })
+    };
+    let (first, second) = (renew(b"beat/a"), renew(b"beat/b"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!first.is_finished() && !second.is_finished(), "they wait for company");
+    assert_eq!(store.get(b"beat/a").await.unwrap().0, None, "what is not on the disk is not shown");
+    let urgent = store.commit(b"other", Expect::Absent, Op::Put("x".into())).await.unwrap();
+    let mut all = vec![first.await.unwrap(), second.await.unwrap()];
+    all.sort();
+    assert!(all[1] < urgent, "{all:?} {urgent:?}");
+    // A store that closes takes along what waits, whether or not anybody still waits for it.
+    let last = renew(b"beat/c");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    last.abort();
+    assert!(last.await.is_err());
+    drop(store);
+    let store = Embedded::open(dir.path(), Options::default()).unwrap();
+    assert!(store.get(b"beat/c").await.unwrap().0.is_some());
 }

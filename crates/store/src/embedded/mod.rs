@@ -44,6 +44,17 @@ pub struct Options {
     pub history_age_max: Option<Duration>,
     /// Events that may wait for one watcher, beyond those that it begins with.
     pub watch_queue_events_max: usize,
+    /// Commits that may wait for others to share their fsync. None: no commit waits.
+    pub patient: Option<Patient>,
+}
+
+/// Commits that may wait.
+#[derive(Debug, Clone)]
+pub struct Patient {
+    /// Those to keys that begin so.
+    pub prefix: Bytes,
+    /// They wait no longer than this, and end at once when a commit comes that may not wait.
+    pub pause: Duration,
 }
 
 impl Default for Options {
@@ -53,6 +64,7 @@ impl Default for Options {
             history_bytes_max: memory::HISTORY_BYTES_MAX,
             history_age_max: None,
             watch_queue_events_max: memory::WATCH_QUEUE_EVENTS_MAX,
+            patient: None,
         }
     }
 }

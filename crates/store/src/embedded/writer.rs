@@ -8,10 +8,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use super::Options;
 use super::limits::{AGE_MARKS, BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMPACT_STEP_EVENTS};
@@ -57,6 +60,8 @@ pub(super) struct Writer {
     tried: Revision,
     compaction: Option<Compaction>,
     ages: Ages,
+    /// The clock of commits that may wait; without one none does.
+    clock: Option<Runtime>,
 }
 
 /// One batch, decided but not yet durable.
@@ -78,38 +83,57 @@ impl Writer {
     ) -> Self {
         let tried = read(&state, State::revision);
         let ages = Ages::new(&options);
-        Self { log, state, hub, queue, options, tried, compaction: None, ages }
+        Self { log, state, hub, queue, options, tried, compaction: None, ages, clock: None }
     }
 
     /// Works until the last handle of the store is gone.
     pub(super) fn run(mut self) {
+        // Made here, because a runtime may not be dropped where others run.
+        self.clock =
+            self.options.patient.as_ref().and_then(|_| Builder::new_current_thread().enable_time().build().ok());
         while let Some(commands) = self.gather() {
             self.round(commands);
         }
         self.hub.close();
     }
 
-    /// The next batch: whatever waits, up to the bounds. None: the store closed.
+    /// The next batch: whatever waits, up to the bounds, and what comes while all of it may wait. None: the store closed.
     fn gather(&mut self) -> Option<Vec<Command>> {
         let mut commands = Vec::new();
         let mut bytes = 0;
+        // When the batch goes at the latest; None: at once.
+        let mut until = None;
         if self.compaction.is_none() {
             let first = self.queue.blocking_recv()?;
+            until = self.pause(&first).map(|pause| Instant::now() + pause);
             bytes += first.bytes();
             commands.push(first);
         }
         while commands.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
-            match self.queue.try_recv() {
-                Ok(command) => {
-                    bytes += command.bytes();
-                    commands.push(command);
-                }
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) if commands.is_empty() => return None,
-                Err(mpsc::error::TryRecvError::Disconnected) => break,
-            }
+            let Some(command) = self.next(until) else { break };
+            bytes += command.bytes();
+            until = until.filter(|_| self.pause(&command).is_some());
+            commands.push(command);
         }
-        Some(commands)
+        // A compaction goes on without commits, but not in a store that is closed.
+        (!commands.is_empty() || !self.queue.is_closed()).then_some(commands)
+    }
+
+    /// The next command, if there is one or one comes in time.
+    fn next(&mut self, until: Option<Instant>) -> Option<Command> {
+        match (self.queue.try_recv(), until, &self.clock) {
+            (Ok(command), ..) => Some(command),
+            (Err(TryRecvError::Empty), Some(until), Some(clock)) => {
+                clock.block_on(async { timeout_at(until.into(), self.queue.recv()).await }).ok().flatten()
+            }
+            (Err(_), ..) => None,
+        }
+    }
+
+    /// How long a command may wait for others; None: not at all.
+    fn pause(&self, command: &Command) -> Option<Duration> {
+        let Command::Commit { key, .. } = command else { return None };
+        self.options.patient.as_ref().filter(|patient| key.starts_with(&patient.prefix)).map(|patient| patient.pause)
     }
 
     fn round(&mut self, commands: Vec<Command>) {
