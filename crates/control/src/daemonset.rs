@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use api::selector::Labels;
 use decide::daemonset::{self, Action, Directive, KIND, Observed, Plan};
+use decide::node_readiness;
 use decide::view::{NodeView, PodView};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
@@ -23,6 +24,7 @@ use crate::hub::{Hub, until};
 use crate::key::Key;
 use crate::limits::{STATUS_PAUSE, WRITES_SEEN_POLL};
 use crate::policy::{self, Governing};
+use crate::readiness;
 use crate::record::{About, Event};
 use crate::wire::{self, Deletion, Patch};
 use crate::world::{World, version};
@@ -139,7 +141,14 @@ async fn carry_out(carrier: &Carrier, snapshot: &Snapshot, plan: &Plan) -> Sync 
         }
     }
     let deleted = carry::delete_pods(carrier, deletions).await;
-    let pod = |node: &String| plan.pod(&snapshot.set, node);
+    let waits = readiness::is_wanted(&carrier.hub.world());
+    let pod = |node: &String| {
+        let mut pod = plan.pod(&snapshot.set, node);
+        if waits {
+            node_readiness::tolerate(&mut pod);
+        }
+        pod
+    };
     let created = carry::create_pods(carrier, creations.iter().map(pod)).await;
     deleted.and(created)?;
     for action in last {

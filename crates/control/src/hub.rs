@@ -49,6 +49,8 @@ pub(crate) struct Hub {
     /// Pods that may want a node.
     pub(crate) pods: Queue<Key>,
     pub(crate) nodes: Queue<String>,
+    /// Nodes that may have to wait for their daemons.
+    pub(crate) readiness: Queue<String>,
     pub(crate) objects: Queue<Uid>,
     pub(crate) namespaces: Queue<String>,
     /// Pods that will have to leave their node unless something changes, by node.
@@ -82,6 +84,7 @@ impl Hub {
             policies: Queue::open_if(runs(&[Controller::RolloutPolicy])),
             pods: Queue::open_if(runs(&[Controller::Scheduler])),
             nodes: Queue::open_if(runs(NODES)),
+            readiness: Queue::open_if(runs(&[Controller::NodeReadiness])),
             objects: Queue::open_if(runs(&[Controller::GarbageCollector])),
             namespaces: Queue::open_if(runs(NAMESPACES)),
             leaving: Mutex::default(),

@@ -35,7 +35,7 @@ use crate::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
 use crate::roster::Source;
 use crate::watch::{Seen, follow, follow_if_had};
 use crate::world::World;
-use crate::{daemonset, replicaset, scheduler, wire};
+use crate::{daemonset, readiness, replicaset, scheduler, wire};
 
 /// The namespace of the leases by which nodes say that they live.
 const NODE_LEASES: &str = "kube-node-lease";
@@ -232,6 +232,7 @@ fn on_daemon_set(hub: &Hub, seen: Seen<DaemonSet>) {
             let essence = |set: &DaemonSet| (set.metadata.generation, set.metadata.labels.clone());
             if before.is_none_or(|before| essence(&before) != essence(&set)) {
                 on_policy::all_of(hub, &key.namespace);
+                readiness::wake_all(hub);
             }
             vec![key]
         }
@@ -239,6 +240,7 @@ fn on_daemon_set(hub: &Hub, seen: Seen<DaemonSet>) {
             let set = hub.world().daemon_sets.remove(&key);
             set.iter().for_each(|set| forget(hub, &set.metadata));
             on_policy::all_of(hub, &key.namespace);
+            readiness::wake_all(hub);
             vec![key]
         }
         Seen::Listed(names, began) => {

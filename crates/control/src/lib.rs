@@ -26,6 +26,7 @@ mod nodes;
 mod podgc;
 mod policy;
 mod queue;
+mod readiness;
 mod record;
 mod replicaset;
 mod rights;
@@ -172,6 +173,9 @@ fn start_controllers(hub: &Arc<Hub>, tasks: &mut JoinSet<()>, shutdown: &Cancell
         }
         if runs(NODES) {
             tasks.spawn(hub::work(hub.clone(), |h| &h.nodes, "node", stop(), nodes::sync));
+        }
+        if runs(&[Controller::NodeReadiness]) {
+            tasks.spawn(hub::work(hub.clone(), |h| &h.readiness, "node readiness", stop(), readiness::sync));
         }
         if runs(&[Controller::GarbageCollector]) {
             tasks.spawn(hub::work(hub.clone(), |h| &h.objects, "garbage collector", stop(), collector::sync));

@@ -25,6 +25,8 @@ pub enum Controller {
     Disruption,
     /// Binds pods to nodes.
     Scheduler,
+    /// The taint of new nodes that wait for their daemons.
+    NodeReadiness,
     /// The health of nodes: conditions and taints.
     NodeLifecycle,
     /// Deletes pods that taints of their node drive away.
@@ -77,7 +79,7 @@ struct Row {
     uses: &'static [Source],
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     Row {
         controller: Controller::DaemonSet,
         name: "daemonset-controller",
@@ -112,6 +114,13 @@ const ROWS: [Row; 12] = [
         short: "scheduler",
         needs: &[Pods, Nodes, ReplicaSets, Namespaces, Budgets],
         uses: &[],
+    },
+    Row {
+        controller: Controller::NodeReadiness,
+        name: "node-readiness-controller",
+        short: "nodereadiness",
+        needs: &[Pods, Nodes, DaemonSets],
+        uses: &[Namespaces, Policies],
     },
     Row {
         controller: Controller::NodeLifecycle,
@@ -270,11 +279,11 @@ mod tests {
             (
                 "*,-scheduler,-kube-scheduler,-garbagecollector",
                 "daemonset, rolloutpolicy, replicaset, disruption, \
-              nodelifecycle, tainteviction, podgc, namespace, serviceaccount, root-ca-cert-publisher",
+              nodereadiness, nodelifecycle, tainteviction, podgc, namespace, serviceaccount, root-ca-cert-publisher",
             ),
             (
                 "-daemonset,*,daemonset,-podgc,podgc",
-                "rolloutpolicy, replicaset, disruption, scheduler, nodelifecycle, \
+                "rolloutpolicy, replicaset, disruption, scheduler, nodereadiness, nodelifecycle, \
               tainteviction, garbagecollector, namespace, serviceaccount, root-ca-cert-publisher",
             ),
         ];

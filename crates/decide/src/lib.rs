@@ -14,6 +14,7 @@ pub mod leader;
 pub mod limits;
 pub mod node_health;
 pub mod node_pressure;
+pub mod node_readiness;
 pub mod owners;
 pub mod pod_gc;
 pub mod pod_lifecycle;

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use crate::node_readiness::READY_ANNOTATION;
 pub use crate::resources::{HostPort, Resources, Usual};
 use crate::terms::{Spread, Terms};
 
@@ -333,6 +334,8 @@ pub struct NodeView {
     pub conditions: BTreeMap<String, Condition>,
     /// `status.allocatable`.
     pub allocatable: Resources,
+    /// True when the daemons that it had to wait for have been ready once.
+    pub daemons_were_ready: bool,
     /// `status.images`: names with sizes in bytes.
     pub images: BTreeMap<String, i64>,
 }
@@ -348,7 +351,7 @@ impl NodeView {
 
 impl From<&Node> for NodeView {
     fn from(node: &Node) -> Self {
-        let ObjectMeta { name, uid, resource_version, labels, .. } = &node.metadata;
+        let ObjectMeta { name, uid, resource_version, labels, annotations, .. } = &node.metadata;
         let (spec, status) = (node.spec.as_ref(), node.status.as_ref());
         let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
         let condition = |c: &k8s_openapi::api::core::v1::NodeCondition| Condition {
@@ -364,6 +367,7 @@ impl From<&Node> for NodeView {
             created: node.metadata.creation_timestamp.as_ref().map(|t| t.0),
             deleting: node.metadata.deletion_timestamp.is_some(),
             labels: labels.clone().unwrap_or_default(),
+            daemons_were_ready: annotations.as_ref().is_some_and(|a| a.contains_key(READY_ANNOTATION)),
             taints: spec.and_then(|s| s.taints.clone()).unwrap_or_default(),
             unschedulable: spec.and_then(|s| s.unschedulable).unwrap_or_default(),
             conditions: conditions.iter().map(|c| (c.type_.clone(), condition(c))).collect(),

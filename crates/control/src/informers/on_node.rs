@@ -15,7 +15,7 @@ use crate::hub::Hub;
 use crate::key::Key;
 use crate::watch::Seen;
 use crate::world::World;
-use crate::{policy, scheduler};
+use crate::{policy, readiness, scheduler};
 
 pub(super) fn seen(hub: &Hub, seen: Seen<Node>) {
     match seen {
@@ -50,6 +50,7 @@ fn changed(hub: &Hub, before: Option<&NodeView>, after: &NodeView) {
         return;
     }
     hub.nodes.add(after.name.clone());
+    readiness::node_changed(hub, after);
     scheduler::node_changed(hub, before, &after.name);
     wake_sets(hub, before, Some(after));
     if before.is_none_or(|b| b.labels != after.labels) {

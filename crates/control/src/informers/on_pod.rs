@@ -11,7 +11,7 @@ use crate::hub::Hub;
 use crate::key::Key;
 use crate::watch::Seen;
 use crate::world::World;
-use crate::{daemonset, disruption, replicaset, scheduler};
+use crate::{daemonset, disruption, readiness, replicaset, scheduler};
 
 pub(super) fn seen(hub: &Hub, seen: Seen<Pod>) {
     match seen {
@@ -74,6 +74,7 @@ fn wake(hub: &Hub, key: &Key, before: Option<&PodView>, after: Option<&PodView>)
     let (left, reached) = (node(before), node(after));
     tell_scheduler(hub, before, after);
     disruption::pod_changed(hub, before, after);
+    readiness::pod_changed(hub, before, after);
     if let Some(node) = reached.filter(|n| left.as_ref() != Some(n))
         && needs_look(&hub.world(), &node)
     {

@@ -8,6 +8,7 @@ use api::rollout_policy::RolloutPolicy;
 use crate::hub::Hub;
 use crate::key::Key;
 use crate::policy::Governing;
+use crate::readiness;
 use crate::watch::Seen;
 use crate::world::World;
 
@@ -19,6 +20,10 @@ pub(super) fn seen(hub: &Hub, seen: Seen<RolloutPolicy>) {
             let after = Arc::new(Governing::from(*policy));
             let before = hub.world().policies.insert(key.clone(), after.clone());
             changed(hub, &key, before.iter().chain([&after]));
+            let said = |policy: &Governing| policy.object.status.as_ref().map(|s| s.conditions.clone());
+            if before.as_deref().is_none_or(|b| b.object.spec != after.object.spec || said(b) != said(&after)) {
+                readiness::wake_all(hub);
+            }
             if before.is_none_or(|before| before.object.spec != after.object.spec) {
                 all_of(hub, &key.namespace);
             } else {
@@ -36,6 +41,7 @@ pub(super) fn seen(hub: &Hub, seen: Seen<RolloutPolicy>) {
 fn gone(hub: &Hub, key: &Key) {
     let before = hub.world().policies.remove(key);
     changed(hub, key, before.iter());
+    readiness::wake_all(hub);
     all_of(hub, &key.namespace);
 }
 

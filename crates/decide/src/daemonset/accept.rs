@@ -1,4 +1,5 @@
-//! Whether a policy can work, beside what else there is: the condition `Accepted` of its status.
+//! Whether a policy can work, beside what else there is: the condition `Accepted` of its status. Since when nodes wait for
+//! its daemons: the condition `NodesWait`.
 //!
 //! Invariants: what a policy cannot do is said in words, with the object that is in the way; entries of DaemonSets that
 //! the policy is not for any more are dropped.
@@ -15,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 
 use super::course::api_time;
 use super::{Budget, Demands, choose};
+use crate::node_readiness;
 use crate::view::{HostPort, NodeView};
 
 /// Type of the condition.
@@ -50,17 +52,24 @@ pub fn accept(policy: &RolloutPolicy, near: &Neighbours<'_>, now: Timestamp) -> 
         let same = |s: &&&DaemonSet| name(s) == memory.name && s.metadata.uid.as_deref() == Some(&memory.uid);
         targets.iter().find(same).is_some_and(|s| is_chosen(policy, near, s))
     });
-    let before = stored.conditions.iter().find(|c| c.type_ == ACCEPTED);
-    let since = before.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
-    new.conditions.retain(|c| c.type_ != ACCEPTED);
-    new.conditions.push(Condition {
-        type_: ACCEPTED.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: policy.metadata.generation,
-        last_transition_time: since.unwrap_or_else(|| api_time(now)),
-    });
+    new.conditions.retain(|c| c.type_ != ACCEPTED && c.type_ != node_readiness::CONDITION);
+    let mut say = |kind: &str, status: &str, reason: &str, message: String| {
+        let before = stored.conditions.iter().find(|c| c.type_ == kind);
+        let since = before.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+        new.conditions.push(Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: policy.metadata.generation,
+            last_transition_time: since.unwrap_or_else(|| api_time(now)),
+        });
+    };
+    say(ACCEPTED, status, reason, message);
+    if policy.spec.node_readiness.as_ref().is_some_and(|readiness| readiness.required) {
+        let message = "nodes that joined since then wait for the daemons".to_owned();
+        say(node_readiness::CONDITION, "True", "Required", message);
+    }
     (new != stored).then_some(new)
 }
 

@@ -1,7 +1,7 @@
 //! Where a DaemonSet may run: for one node, whether a pod may start there and whether one that runs there may stay.
 //!
 //! Invariants: whoever may start may stay. A node that is merely cordoned, under pressure or unhealthy excludes no
-//! daemon, by the tolerations that every daemon pod has.
+//! daemon, by the tolerations that every daemon pod has; a node that waits for its daemons excludes none of them.
 //!
 //! Absent: resources and ports; that check belongs to the scheduler.
 
@@ -12,6 +12,7 @@ use api::selector::Labels;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{NodeSelector, PodSpec, Taint, Toleration};
 
+use crate::node_readiness;
 use crate::view::NodeView;
 
 /// Why a node is excluded.
@@ -133,7 +134,8 @@ impl<'a> Demands<'a> {
             return Placement::Exclude(Exclusion::NodeAffinity);
         }
         let untolerated = |effects: &[&str]| {
-            let taints = node.taints.iter().filter(|t| effects.contains(&t.effect.as_str()));
+            let counts = |t: &&Taint| effects.contains(&t.effect.as_str()) && !node_readiness::is_taint(t);
+            let taints = node.taints.iter().filter(counts);
             taints.into_iter().find(|t| !self.tolerations.iter().any(|s| api::taint::tolerates(s, t)))
         };
         if let Some(taint) = untolerated(&["NoExecute"]) {

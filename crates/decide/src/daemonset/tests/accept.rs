@@ -122,6 +122,29 @@ fn what_stands_in_the_way_is_said() {
 }
 
 #[test]
+fn since_when_nodes_wait_is_kept() {
+    let required = |required: bool| json!({"nodeReadiness": {"required": required}});
+    let since = |policy: &RolloutPolicy, second: i64| {
+        let near = Neighbours { policies: &[policy], sets: &[], nodes: &[], namespace_nodes: None };
+        let status = accept(policy, &near, at(second)).or(policy.status.clone()).unwrap();
+        let found = status.conditions.iter().find(|c| c.type_ == crate::node_readiness::CONDITION);
+        (found.map(|c| c.last_transition_time.0), status)
+    };
+    let mut subject = policy("p", 1, required(true));
+    let (first, status) = since(&subject, 60);
+    assert_eq!(first, Some(at(60)));
+    subject.status = Some(status.clone());
+    subject.spec.paused = true;
+    subject.metadata.generation = Some(8);
+    assert_eq!(since(&subject, 90).0, Some(at(60)), "other changes do not begin it anew");
+    let off = RolloutPolicy { status: Some(status), ..policy("p", 1, required(false)) };
+    let (none, status) = since(&off, 120);
+    assert_eq!(none, None);
+    let again = RolloutPolicy { status: Some(status), ..policy("p", 1, required(true)) };
+    assert_eq!(since(&again, 150).0, Some(at(150)));
+}
+
+#[test]
 fn of_two_policies_the_older_one_counts() {
     let selector = json!({"targets": {"selector": {}, "names": null}});
     let (old, new) = (policy("z", 1, json!({})), policy("a", 2, selector));

@@ -20,6 +20,17 @@ fn place(spec: &str, labels: &[(&str, &str)], taints: &[&str]) -> Placement {
 }
 
 #[test]
+fn a_node_that_waits_for_its_daemons_excludes_none_of_them() {
+    let set = super::fixture::set("{}");
+    let mut node = super::fixture::node("n");
+    node.taints = crate::node_readiness::taints(&node, &crate::node_readiness::Step::Hold(Vec::new()));
+    assert_eq!(node.taints.len(), 1);
+    assert_eq!(Demands::of(&set, None).place(&node), Placement::Run);
+    node.taints[0].effect = "NoExecute".into();
+    assert!(!Demands::of(&set, None).place(&node).may_stay(), "another effect is somebody else's");
+}
+
+#[test]
 fn start_and_stay() {
     let template = |spec: &str| format!(r#"{{"template":{{"spec":{spec}}}}}"#);
     let affinity = |terms: &str| {
