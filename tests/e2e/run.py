@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, faults, host, images, joining, leaving, network, shared_store, streams, suites, words
+import attach, chapter, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, words, why
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -97,6 +97,10 @@ def main():
         for k in everyone:
             if only in f"{k.name}: words":
                 words.play(report, k)
+        if any(only in name for name in ("why: reasons", "plan: an update before it is made")):
+            why.play(report, everyone[-1])
+        if only in "rollouts":
+            rollouts.play(report, everyone[-1], everynode, folder)
         if only in "client suites":
             suites.play(report, everyone[0], everynode, TOOLS)
         k = everyone[-2] if len(everyone) > 2 else everyone[0]
