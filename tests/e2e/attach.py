@@ -108,7 +108,9 @@ def steps(p, everynode, folder, port):
     holds("a missing right is told of once", log.count(line) == 1, log)
     equal("the shadow agrees", differences(p), [])
 
-    pod = k.json("get", "pods", "-l", "app=d")["items"][0]["metadata"]["name"]
+    steady = lambda: [p["metadata"] for p in k.json("get", "pods", "-l", "app=d")["items"]]
+    until("the old pods are gone", lambda: len(steady()) == NODES and not any("deletionTimestamp" in p for p in steady()))
+    pod = steady()[0]["name"]
     k("delete", "pod", pod)
     found = until("the shadow tells of the pod", lambda: differences(p))
     equal("what it tells", [(d["difference"], d["daemonSet"], d.get("pod")) for d in found], [("Deleted", "d", pod)])

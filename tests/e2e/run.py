@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, words, why
+import attach, chapter, classes, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, words, why
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -109,6 +109,7 @@ def main():
             if not case(body.__name__.replace("_", " "), body, k, data_dir):
                 k("delete", "daemonsets,pods", "--all", "--grace-period=1", check=False)
         case("host ports", network.host_ports, k)
+        case("node classes", classes.node_classes, k)
         case("metrics of nodes", network.metrics, k)
         case("plugins that a daemon installs", network.plugins_that_a_daemon_installs, everynode, folder, free_port(), f"docker.io=http://127.0.0.1:{registry.port}")
         case("own CLI: bad manifests", faults.bad_manifests, everyone[-1], data_dir)

@@ -126,8 +126,10 @@ async fn run<K>(
                 continue;
             }
             Some(Ok(Event::Init)) => {
+                // Only that another attempt begins.
                 listed.clear();
                 began = Instant::now();
+                continue;
             }
             Some(Ok(Event::InitApply(object))) => {
                 listed.insert(Key::of(object.meta()));

@@ -6,6 +6,7 @@
 //!
 //! Absent: what a policy makes of a rollout (`decide`).
 
+mod classes;
 mod cron;
 mod validate;
 mod windows;

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{Opening, RolloutPolicy, Spec, Wave};
+use super::{Opening, RolloutPolicy, Spec, Wave, classes};
 use crate::selector::Labels;
 use crate::validate::{ErrorType, FieldError};
 
@@ -48,6 +48,9 @@ pub fn validate(spec: &Spec) -> Vec<Fault> {
     }
     for (i, class) in spec.node_classes.iter().enumerate() {
         faults.selector(&format!("spec.nodeClasses[{i}].nodeSelector"), Some(&class.node_selector));
+        for (field, message) in classes::faults(&class.patch) {
+            faults.add(&format!("spec.nodeClasses[{i}].patch{field}"), &message);
+        }
     }
     faults.0
 }

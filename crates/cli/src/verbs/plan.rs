@@ -171,6 +171,10 @@ fn text(target: &Target, seen: &Forecast) -> String {
             lines.push_str(&format!("    {}\n", step_text(at, step)));
         }
     }
+    lines.push_str(&nodes(
+        ["is in other node classes than its pod", "are in other node classes than their pods"],
+        &seen.reclassed,
+    ));
     if seen.kept > 0 {
         let keep = if seen.kept == 1 { "keeps its pod" } else { "keep their pods" };
         lines.push_str(&format!("  {} {keep}\n", counted(seen.kept)));

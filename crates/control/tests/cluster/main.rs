@@ -1,6 +1,7 @@
 //! The controllers against the real API server, in one process, with nodes that only pretend.
 
 mod attach;
+mod classes;
 mod fixture;
 mod policies;
 mod shadow;

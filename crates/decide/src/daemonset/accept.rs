@@ -15,7 +15,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 
 use super::course::api_time;
-use super::{Budget, Demands, choose};
+use super::{Budget, Classes, Demands, choose};
 use crate::node_readiness;
 use crate::view::{HostPort, NodeView};
 
@@ -119,7 +119,18 @@ fn fault(policy: &RolloutPolicy, near: &Neighbours<'_>, targets: &[&DaemonSet]) 
         );
         return Some(("SurgeWithHostPort", message));
     }
-    on_delete(policy, targets).or_else(|| void_wave(policy, near, targets))
+    let faults = on_delete(policy, targets).or_else(|| void_wave(policy, near, targets));
+    faults.or_else(|| useless_class(policy, targets))
+}
+
+/// A class that makes no valid template of a DaemonSet: its nodes are treated as if they were in no class.
+fn useless_class(policy: &RolloutPolicy, targets: &[&DaemonSet]) -> Option<(&'static str, String)> {
+    let classes = Classes::read(&policy.spec);
+    targets.iter().find_map(|set| {
+        let (class, error) = classes.fault(set)?;
+        let message = format!("node class {class} can't be applied to DaemonSet {}: {error}", name(set));
+        Some(("NodeClassUnusable", message))
+    })
 }
 
 /// True when two pods of the DaemonSet are to run on one node at a time, and cannot.

@@ -124,6 +124,12 @@ impl<'a> Found<'a, '_> {
         self.good.hash.is_some() && !self.is_back()
     }
 
+    /// True when daemons of the right revision stand on nodes whose classes are others now.
+    fn is_reclassing(&self) -> bool {
+        let scene = self.scene;
+        scene.pods.iter().any(|(_, pods)| pods.iter().any(|p| p.deleting.is_none() && scene.is_reclassed(p)))
+    }
+
     /// True when the policy wants bad revisions to be replaced.
     fn rolls_back(&self) -> bool {
         self.directive.policy.spec.failure.as_ref().and_then(|f| f.action) == Some(FailureAction::Rollback)
@@ -179,7 +185,9 @@ impl<'a> Found<'a, '_> {
             memory.last_good_revision = Some(self.scene.hash.to_owned());
         }
         match time {
-            Time::Open(Some(at)) | Time::Closed(Some(at)) if self.is_new() => look(&mut course, at),
+            Time::Open(Some(at)) | Time::Closed(Some(at)) if self.is_new() || self.is_reclassing() => {
+                look(&mut course, at)
+            }
             _ => {}
         }
         if let (Phase::Baking, Some(at)) = (memory.phase, walk.as_ref().and_then(|w| w.until)) {
@@ -246,7 +254,8 @@ impl<'a> Found<'a, '_> {
 
     fn phase(&self, memory: &Memory, walk: Option<&Walk<'_>>, complete: bool, time: Time) -> Phase {
         let policy = self.directive.policy;
-        let begins = self.is_new() && self.scene.rolling && self.has(State::Pending);
+        let changes = self.is_new() || self.is_reclassing();
+        let begins = changes && self.scene.rolling && self.has(State::Pending);
         match walk.map_or(Phase::Rolling, |w| w.phase) {
             _ if policy.spec.frozen => Phase::Frozen,
             _ if memory.cause.is_some() && !self.is_back() => Phase::Failed,

@@ -17,6 +17,7 @@ mod accept;
 mod backoff;
 mod budget;
 mod causal;
+mod classes;
 mod conditions;
 mod course;
 mod history;
@@ -48,6 +49,7 @@ pub use accept::{Neighbours, accept};
 pub use backoff::Backoff;
 pub use budget::{Budget, scaled};
 pub use causal::Excuse;
+pub use classes::{CLASS_LABEL, Classes, NodeClasses};
 pub use placement::{Demands, Exclusion, NAMESPACE_NODES, Placement, namespace_nodes, tolerations};
 pub use pod::{GENERATION_ANNOTATION, GENERATION_LABEL, HASH_LABEL, new_pod, template_generation};
 pub use policy::{Directive, PROGRESS_DEADLINE_S, Policy, choose};
@@ -172,6 +174,8 @@ pub struct Plan {
     pub last_good: Option<Box<PastRevision>>,
     /// Nodes whose pod is created from the last good revision.
     pub restored: BTreeSet<String>,
+    /// The node classes of each node.
+    pub classes: NodeClasses,
 }
 
 /// A revision that is not the current one.
@@ -188,21 +192,30 @@ pub struct PastRevision {
 }
 
 impl Plan {
+    /// True when a pod of `set` is as it is to be: of the newest revision, with the classes of its node.
+    #[must_use]
+    pub fn is_current(&self, set: &DaemonSet, pod: &PodView) -> bool {
+        is_current(pod, &self.hash, template_generation(set)) && self.classes.fit(pod)
+    }
+
     /// The pod that [`Action::CreatePod`] for `node` means.
     #[must_use]
     pub fn pod(&self, set: &DaemonSet, node: &str) -> Pod {
-        match self.last_good.as_deref().filter(|_| self.restored.contains(node)) {
-            Some(past) => {
-                let mut set = set.clone();
-                if let Some(spec) = &mut set.spec {
-                    spec.template = past.template.clone();
-                }
-                // The count of template changes is that of the current template: such a pod must not pass for one of it.
-                set.metadata.annotations.iter_mut().for_each(|all| drop(all.remove(GENERATION_ANNOTATION)));
-                new_pod(&set, &past.hash, node)
+        let mut set = set.clone();
+        let past = self.last_good.as_deref().filter(|_| self.restored.contains(node));
+        if let Some(past) = past {
+            if let Some(spec) = &mut set.spec {
+                spec.template = past.template.clone();
             }
-            None => new_pod(set, &self.hash, node),
+            // The count of template changes is that of the current template: such a pod must not pass for one of it.
+            set.metadata.annotations.iter_mut().for_each(|all| drop(all.remove(GENERATION_ANNOTATION)));
         }
+        let class = self.classes.apply(&mut set, node);
+        let mut pod = new_pod(&set, past.map_or(&self.hash, |past| &past.hash), node);
+        if let Some(class) = class {
+            pod.metadata.labels.get_or_insert_default().insert(CLASS_LABEL.to_owned(), class);
+        }
+        pod
     }
 
     /// Takes over what the policy adds to a plan.
@@ -281,6 +294,7 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
         min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
         placements: place(desired, observed.namespace_nodes, observed.nodes),
         pods: NodePods::group(&pods),
+        classes: NodeClasses::of(desired, observed.nodes, observed.policy.and_then(|d| d.policy.classes.as_ref())),
         rolling: false,
         now,
     };
@@ -318,7 +332,9 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
     }
     plan.status = status::changed(&scene, &budget, course, desired.status.as_ref());
     plan.status_may_wait = plan.status.as_ref().is_some_and(|new| status::may_wait(desired.status.as_ref(), new));
-    if let Some(at) = status::next_change(&scene) {
+    let next_change = status::next_change(&scene);
+    plan.classes = scene.classes;
+    if let Some(at) = next_change {
         plan.look_again(at);
     }
     plan
@@ -336,6 +352,7 @@ struct Scene<'a> {
     min_ready_seconds: i32,
     placements: BTreeMap<&'a str, Placement>,
     pods: NodePods<'a>,
+    classes: NodeClasses,
     /// True when the strategy replaces daemons of older revisions by itself.
     rolling: bool,
     now: Timestamp,
@@ -347,8 +364,17 @@ impl Scene<'_> {
     }
 
     fn is_current(&self, pod: &PodView) -> bool {
+        self.is_of_revision(pod) && self.classes.fit(pod)
+    }
+
+    fn is_of_revision(&self, pod: &PodView) -> bool {
         is_current(pod, self.hash, self.generation)
             || (!self.aliases.is_empty() && pod.labels.get(HASH_LABEL).is_some_and(|h| self.aliases.contains(h)))
+    }
+
+    /// True when a pod is old for no other reason than the classes of its node.
+    fn is_reclassed(&self, pod: &PodView) -> bool {
+        self.is_of_revision(pod) && !self.classes.fit(pod)
     }
 
     /// When the rollout last got further: a pod of the current revision was made, or became available without a restart.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::classes::CLASS_LABEL;
 use super::placement::tolerations;
 use crate::claim::controller_reference;
 use crate::view::NODE_NAME_FIELD;
@@ -48,6 +49,8 @@ pub fn new_pod(set: &DaemonSet, hash: &str, node: &str) -> Pod {
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let mut labels = metadata.labels.unwrap_or_default();
     labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    // Only what was applied counts: a label of the template would never fit its node.
+    labels.remove(CLASS_LABEL);
     if let Some(generation) = template_generation(set) {
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
     }

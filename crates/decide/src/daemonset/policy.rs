@@ -7,6 +7,8 @@
 
 use api::rollout_policy::{Memory, Opening, RolloutPolicy, Spec, validate};
 
+use super::Classes;
+
 /// Seconds without progress after which a rollout has failed, when nobody says. Kubernetes' figure for Deployments.
 pub const PROGRESS_DEADLINE_S: i64 = 600;
 
@@ -21,6 +23,8 @@ pub struct Policy {
     pub spec: Spec,
     /// The windows in which nodes are updated; none means at any time.
     pub openings: Vec<Opening>,
+    /// What differs on some nodes; not known of a policy that cannot work.
+    pub classes: Option<Classes>,
     /// Why it cannot work.
     pub fault: Option<String>,
 }
@@ -38,6 +42,7 @@ impl Policy {
             uid: policy.metadata.uid.clone().unwrap_or_default(),
             openings: policy.spec.windows.iter().filter_map(|w| Opening::read(w).ok()).collect(),
             spec: policy.spec.clone(),
+            classes: fault.is_none().then(|| Classes::read(&policy.spec)),
             fault,
         }
     }

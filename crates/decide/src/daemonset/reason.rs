@@ -50,6 +50,15 @@ pub enum Reason {
         /// What its turn waits for.
         hold: Hold,
     },
+    /// A daemon of the newest revision, but of other node classes than its node is in, stays until its turn comes.
+    Reclassed {
+        /// Name of the pod.
+        pod: String,
+        /// What its node is in, in words.
+        classes: String,
+        /// What its turn waits for.
+        hold: Hold,
+    },
     /// A daemon of an older revision stays until its successor beside it is available.
     Overlaps {
         /// Name of the pod.
@@ -199,6 +208,9 @@ impl fmt::Display for Reason {
             Self::Creates => write!(f, "waits: a pod is being created"),
             Self::Postponed => write!(f, "waits: a pod will be created after those of other nodes"),
             Self::Outdated { pod, hold } => write!(f, "runs: pod {pod} is of an older revision: {hold}"),
+            Self::Reclassed { pod, classes, hold } => {
+                write!(f, "runs: pod {pod} is of other node classes, {classes}: {hold}")
+            }
             Self::Overlaps { pod, successor: None } => {
                 write!(f, "runs: pod {pod} is of an older revision; its successor is being created")
             }
@@ -257,6 +269,9 @@ fn outdated(scene: &Scene<'_>, moves: &Moves<'_>, course: Option<&Course<'_>>, n
         None if scene.rolling => moves.hold.clone().unwrap_or(Hold::Turn),
         None => Hold::OnDelete,
     };
+    if scene.is_reclassed(pod) {
+        return Reason::Reclassed { pod: name, classes: scene.classes.words(node), hold };
+    }
     Reason::Outdated { pod: name, hold }
 }
 

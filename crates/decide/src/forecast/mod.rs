@@ -109,6 +109,9 @@ pub struct Forecast {
     pub lost: Vec<NodeWhy>,
     /// Nodes whose daemon is made anew, in order.
     pub steps: Vec<Step>,
+    /// Nodes of those whose pod is of the right revision, and of other node classes than they are in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reclassed: Vec<NodeWhy>,
     /// Pods that nothing happens to.
     pub kept: usize,
     /// How fast it goes.
@@ -185,6 +188,7 @@ pub fn forecast(current: Option<&DaemonSet>, wanted: &DaemonSet, observed: Obser
         gained: nodes.gained,
         lost: nodes.lost,
         steps,
+        reclassed: nodes.reclassed,
         kept: nodes.kept,
         pace,
         unavailable: nodes.unavailable,
@@ -210,6 +214,7 @@ struct Nodes {
     desired: usize,
     gained: Vec<NodeWhy>,
     lost: Vec<NodeWhy>,
+    reclassed: Vec<NodeWhy>,
     kept: usize,
     unavailable: Vec<NodeWhy>,
     /// To be updated: those that are not available, which go first.
@@ -247,7 +252,11 @@ impl View<'_> {
             nodes.unavailable.push(named(trouble(pod).to_owned()));
         }
         let generation = daemonset::template_generation(self.wanted).filter(|_| self.same_template);
-        let current = daemonset::is_current(pod, &self.plan.hash, generation);
+        let same_revision = daemonset::is_current(pod, &self.plan.hash, generation);
+        let current = same_revision && self.plan.classes.fit(pod);
+        if same_revision && !current && placement.may_start() {
+            nodes.reclassed.push(named(self.plan.classes.words(name)));
+        }
         match &placement {
             // It would go with the update, and none would start.
             Placement::Stay(why) if !current && self.rolling => {

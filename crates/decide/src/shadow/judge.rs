@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use super::late::Undone;
 use super::{CLOCK_SKEW, Kind, Known};
 use crate::claim::{Claim, Claimant};
-use crate::daemonset::{self, Action, Budget, HASH_LABEL, Hold, Observed, Plan, Reason};
+use crate::daemonset::{Action, Budget, HASH_LABEL, Hold, Observed, Plan, Reason};
 use crate::view::PodView;
 
 /// One snapshot with our plan for it.
@@ -69,7 +69,7 @@ impl<'a> Judge<'a> {
     }
 
     fn is_current(&self, pod: &PodView) -> bool {
-        daemonset::is_current(pod, &self.plan.hash, daemonset::template_generation(self.set))
+        self.plan.is_current(self.set, pod)
     }
 
     fn is_available(&self, pod: &PodView) -> bool {
@@ -77,12 +77,13 @@ impl<'a> Judge<'a> {
         pod.is_available(seconds, self.now.checked_add(CLOCK_SKEW).unwrap_or(self.now))
     }
 
-    pub(super) fn known(&self, pod: &PodView) -> Known {
+    pub(super) fn known(&self, pod: &PodView, before: Option<&Known>) -> Known {
         Known {
             name: pod.name.clone(),
             node: pod.node_or_target().map(str::to_owned),
             hash: pod.labels.get(HASH_LABEL).cloned(),
             is_available: self.is_available(pod),
+            was_ready: pod.ready || before.is_some_and(|b| b.was_ready),
             ends: pod.deleting.is_some() || pod.phase.is_terminal() || pod.disrupted,
         }
     }
@@ -124,7 +125,9 @@ impl<'a> Judge<'a> {
     /// was known last is left.
     pub(super) fn allows_end(&self, known: &Known, pod: Option<&PodView>) -> bool {
         let Some(reason) = self.reason(known.node.as_ref()) else { return true };
-        if pod.is_some_and(|p| self.ends.contains(p.uid.as_str()) || p.phase.is_terminal() || p.disrupted) {
+        // Whoever deletes a pod makes it end, too.
+        let by_itself = |p: &PodView| p.phase.is_terminal() && (p.deleting.is_none() || !known.was_ready);
+        if pod.is_some_and(|p| self.ends.contains(p.uid.as_str()) || by_itself(p) || p.disrupted) {
             return true;
         }
         let is_current = pod.map_or(!self.is_old(known), |p| self.is_current(p));
@@ -139,7 +142,7 @@ impl<'a> Judge<'a> {
     /// What keeps a pod, in words.
     pub(super) fn why_kept(&self, known: &Known) -> String {
         match self.reason(known.node.as_ref()) {
-            Some(Reason::Outdated { hold, .. }) => hold.to_string(),
+            Some(Reason::Outdated { hold, .. } | Reason::Reclassed { hold, .. }) => hold.to_string(),
             _ if self.frozen => Hold::Frozen.to_string(),
             _ if !self.is_old(known) => "it is of the newest revision, and its node wants one".to_owned(),
             _ if !self.budget.rolling => Hold::OnDelete.to_string(),

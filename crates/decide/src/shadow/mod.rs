@@ -79,6 +79,8 @@ struct Known {
     node: Option<String>,
     hash: Option<String>,
     is_available: bool,
+    /// It was ready once: then it has not ended by itself when it is found deleted and ended at a time.
+    was_ready: bool,
     /// Its end was asked for already, or it has ended by itself, or somebody evicts it.
     ends: bool,
 }
@@ -192,8 +194,9 @@ impl Comparison<'_> {
         }
         memory.makes.values_mut().for_each(|hashes| hashes.retain(|_, at| *at >= past));
         memory.makes.retain(|_, hashes| !hashes.is_empty());
-        let ending = judge.pods().filter(|pod| judge.allows_end(&judge.known(pod), Some(pod)));
-        memory.may_end.extend(ending.map(|pod| (pod.uid.clone(), now)));
+        let ends = |pod: &&PodView| judge.allows_end(&judge.known(pod, memory.pods.get(&pod.uid)), Some(pod));
+        let ending: Vec<String> = judge.pods().filter(ends).map(|pod| pod.uid.clone()).collect();
+        memory.may_end.extend(ending.into_iter().map(|uid| (uid, now)));
         memory.may_end.retain(|_, at| *at >= past);
     }
 
@@ -202,8 +205,9 @@ impl Comparison<'_> {
         let before = std::mem::take(&mut self.look.memory.pods);
         let mut after: BTreeMap<String, Known> = BTreeMap::new();
         for pod in judge.pods() {
-            let known = judge.known(pod);
-            match before.get(&pod.uid) {
+            let was = before.get(&pod.uid);
+            let known = judge.known(pod, was);
+            match was {
                 None if !is_first => self.pod_made(pod, &known),
                 Some(was) if !was.ends && known.ends => self.pod_ended(judge, &pod.uid, was),
                 _ => {}

@@ -160,7 +160,8 @@ impl<'a> Case<'a> {
     fn blockers(&self) -> BTreeSet<&String> {
         let asked = self.plan.reasons.iter().filter(|(node, _)| self.asked_for(node));
         let used = asked.filter_map(|(_, reason)| match reason {
-            Reason::Outdated { hold: Hold::Budget(used) | Hold::Surge(used), .. } => Some(used),
+            Reason::Outdated { hold: Hold::Budget(used) | Hold::Surge(used), .. }
+            | Reason::Reclassed { hold: Hold::Budget(used) | Hold::Surge(used), .. } => Some(used),
             _ => None,
         });
         used.flat_map(|used| used.nodes.iter().take(BLOCKERS_TOLD)).collect()
@@ -188,8 +189,7 @@ impl<'a> Case<'a> {
     fn answer(&self, node: &NodeView, reason: &Reason, found: &Found, holds: &mut BTreeMap<String, String>) -> Answer {
         let pod = pod_of(reason).and_then(|name| self.pods.get(name)).map(|(pod, view)| (*pod, view));
         let (state, words) = self.words(node, reason, pod, found);
-        let generation = daemonset::template_generation(&self.snapshot.set);
-        let updated = pod.map(|(_, view)| daemonset::is_current(view, &self.plan.hash, generation));
+        let updated = pod.map(|(_, view)| self.plan.is_current(&self.snapshot.set, view));
         Answer {
             node: node.name.clone(),
             state,
@@ -205,13 +205,16 @@ impl<'a> Case<'a> {
     /// What the update of a node's daemon waits for. Many nodes wait for the same, which is put in words once.
     fn held(&self, reason: &Reason, found: &Found, known: &mut BTreeMap<String, String>) -> Option<String> {
         match reason {
-            Reason::Outdated { hold, .. } => {
+            Reason::Outdated { hold, .. } | Reason::Reclassed { hold, .. } => {
                 let short = hold.to_string();
                 let words = known.entry(short).or_insert_with_key(|short| match hold {
                     Hold::Budget(used) | Hold::Surge(used) => self.with_blockers(short, used, found),
                     _ => short.clone(),
                 });
-                Some(words.clone())
+                Some(match reason {
+                    Reason::Reclassed { classes, .. } => format!("{classes}, and its pod is not: {words}"),
+                    _ => words.clone(),
+                })
             }
             Reason::Overlaps { successor: Some(pod), .. } => Some(format!("pod {pod} beside it is not available yet")),
             Reason::Overlaps { successor: None, .. } => Some("its successor is being created".to_owned()),
@@ -328,6 +331,7 @@ fn pod_of(reason: &Reason) -> Option<&str> {
         | Reason::Starts { pod }
         | Reason::Unbound { pod }
         | Reason::Outdated { pod, .. }
+        | Reason::Reclassed { pod, .. }
         | Reason::Overlaps { pod, .. }
         | Reason::Replaces { pod }
         | Reason::Pauses { pod, .. }

@@ -156,12 +156,25 @@ fn a_pod_that_is_deleted_for_no_reason_is_told_of() {
 }
 
 #[test]
+fn a_pod_that_ends_because_it_is_deleted_has_not_ended_by_itself() {
+    let mut watched = Watched::new(Cluster::settled(set("{}"), 3));
+    let now = watched.cluster.now;
+    let pod = watched.cluster.pod_on("n-1");
+    (pod.deleting, pod.phase, pod.ready) = (Some(now), Phase::Succeeded, false);
+    watched.look();
+    watched.rounds(12);
+    let told = watched.told();
+    assert!(told[0].starts_with("Deleted on n-1: ended pod d-0002"), "{told:?}");
+}
+
+#[test]
 fn evictions_and_ended_pods_are_no_difference() {
     let mut watched = Watched::new(Cluster::settled(set("{}"), 3));
     watched.cluster.pod_on("n-1").disrupted = true;
     watched.look();
     watched.cluster.pod_on("n-1").deleting = Some(watched.cluster.now);
     watched.cluster.pod_on("n-2").phase = Phase::Failed;
+    watched.look();
     watched.rounds(15);
     assert_eq!(watched.told(), [""; 0]);
 }
