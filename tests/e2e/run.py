@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, classes, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, words, why
+import attach, chapter, classes, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, units, why, words
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -81,6 +81,8 @@ def main():
             shared_store.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
         if only in "a machine joins":
             joining.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
+        if only in "a machine joins: systemd":
+            units.play(report, everynode, folder, archives["fluent/fluentd:v1.16"])
         case("boot without the server", leaving.boot_without_the_server, everynode, folder, archives["nginx:1.27"])
         up = [everynode, "up", "--nodes", "3", "--data-dir", data_dir, "--listen", f"0.0.0.0:{port}", "--detach", "--verbose",
               "--registry-mirror", f"docker.io=http://127.0.0.1:{registry.port}"]

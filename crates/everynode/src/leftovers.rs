@@ -19,6 +19,8 @@ use crate::up::state::Layout;
 const ENTRIES: [&str; 9] =
     ["store", "pki", "images", "nodes", "log", "admin.kubeconfig", "tail-logs.yaml", "up.json", "up.lock"];
 
+/// What a reboot loses of all instances; beside them only the lock that they share.
+const RUN: &str = "/run/everynode";
 /// Where pods log.
 const POD_LOGS: &str = "/var/log/pods";
 
@@ -78,7 +80,17 @@ pub(crate) async fn remove_bridge(layout: &Layout) -> Result<bool> {
 
 /// Where what a reboot loses is.
 pub(crate) fn run_dir(layout: &Layout) -> PathBuf {
-    Path::new("/run/everynode").join(layout.instance())
+    Path::new(RUN).join(layout.instance())
+}
+
+/// Removes what all instances share under /run, unless one of them is still there.
+pub(crate) fn remove_run_root() -> Result<()> {
+    let root = Path::new(RUN);
+    let mut entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    match entries.any(|entry| entry.file_name() != "lock") {
+        true => Ok(()),
+        false => remove_entry(root),
+    }
 }
 
 pub(crate) fn remove_run_dir(layout: &Layout) -> Result<()> {

@@ -48,6 +48,7 @@ pub(crate) fn run(args: UninstallArgs) -> Result<()> {
         leftovers::remove_entry(&binary)?;
         println!("removed {}", binary.display());
     }
+    leftovers::remove_run_root()?;
     println!("Nothing of everynode is left.");
     Ok(())
 }
