@@ -5,7 +5,7 @@
 //!   stay in the machine's own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use node::agent::Clients;
 use node::images::{PullNetwork, Puller, RegistryConfig, Store};
 use node::local::LocalImages;
+use node::runtime::cri::{self, Cri, Endpoint};
 use node::runtime::embedded::{self, Embedded};
 
 use crate::flags::AgentArgs;
@@ -53,9 +54,8 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     let registries = args.registries.config()?;
     let credentials = registries.credentials.clone();
     let cidr = args.pod_cidr.as_deref().unwrap_or(POD_CIDR);
-    let runtime = open_runtime(&layout, &name, (&args.network, cidr), registries, pull_network).await?;
-    let run_dir = embedded::Options::new(Path::new("").into(), &layout.instance(), &name, &layout.root).run_dir;
-    let mut options = node::agent::Options::new(&name, layout.root.clone(), run_dir, &way.url);
+    let own = embedded::Options::new(Path::new("").into(), &layout.instance(), &name, &layout.root);
+    let mut options = node::agent::Options::new(&name, layout.root.clone(), own.run_dir.clone(), &way.url);
     options.labels = labels(&args.node_labels)?;
     options.pod_cidrs = args.pod_cidr.iter().flat_map(|cidrs| cidrs.split(',')).map(str::to_owned).collect();
     options.node_ip = args.node_ip;
@@ -65,9 +65,37 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     if let Some(member) = way.member {
         tokio::spawn(member.stay(shutdown.clone()));
     }
-    node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
+    match runtime_socket(&args.container_runtime_endpoint, &own.run_dir)? {
+        Some(socket) => {
+            let runtime = Cri::open(cri::Options::new(socket, &layout.instance(), &name)).await?;
+            node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
+        }
+        None => {
+            let runtime = open_runtime(&layout, &name, (&args.network, cidr), registries, pull_network).await?;
+            node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
+        }
+    }
     memory.abort();
     Ok(())
+}
+
+/// The socket of the node's runtime; None is the runtime of this binary. Pods that the latter runs would be made a second
+/// time by another one.
+fn runtime_socket(endpoint: &Endpoint, run_dir: &Path) -> Result<Option<PathBuf>> {
+    let Some(socket) = endpoint.socket() else { return Ok(None) };
+    let pods = std::fs::read_dir(run_dir.join("pods")).map(|pods| pods.count()).unwrap_or_default();
+    if pods == 0 {
+        return Ok(Some(socket));
+    }
+    if *endpoint == Endpoint::Auto {
+        tracing::info!("{pods} pods run on the embedded runtime; {} is not used while they do", socket.display());
+        return Ok(None);
+    }
+    bail!(
+        "{pods} pods of this node run on the embedded runtime, and {} would make them a second time: end them first (taint \
+         the node NoExecute while its agent runs with --container-runtime-endpoint embedded), or reboot the machine",
+        socket.display()
+    )
 }
 
 /// How the agent speaks to its server.
@@ -145,7 +173,24 @@ pub(crate) fn server_url(kubeconfig: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::labels;
+    use std::path::Path;
+
+    use node::runtime::cri::Endpoint;
+
+    use super::{labels, runtime_socket};
+
+    #[test]
+    fn pods_of_one_runtime_are_not_made_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let endpoint = Endpoint::Socket("/run/containerd/containerd.sock".into());
+        let socket = |endpoint| runtime_socket(endpoint, dir.path());
+        assert_eq!(socket(&endpoint).unwrap().as_deref(), Some(Path::new("/run/containerd/containerd.sock")));
+        assert_eq!(socket(&Endpoint::Embedded).unwrap(), None);
+        std::fs::create_dir_all(dir.path().join("pods/a")).unwrap();
+        let text = socket(&endpoint).unwrap_err().to_string();
+        assert!(text.starts_with("1 pods of this node run on the embedded runtime"), "{text}");
+        assert_eq!(socket(&Endpoint::Auto).unwrap(), None);
+    }
 
     #[test]
     fn labels_are_key_value_pairs() {

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Run the control plane: API server, store, controllers and scheduler
     Server(ServerArgs),
     /// Run one node: registers it and runs its pods
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Make, list and delete the tokens by which machines join
     Token(crate::token::TokenArgs),
     /// Run an agent or a server as a systemd unit, from now on and at every boot
@@ -133,6 +133,10 @@ pub(crate) struct AgentArgs {
     pub(crate) registries: crate::registries::RegistryArgs,
     #[command(flatten)]
     pub(crate) network: crate::pod_network::NetworkArgs,
+    /// Who runs the containers: embedded, unix:///run/containerd/containerd.sock of containerd or CRI-O, or auto for the
+    /// first of them that is here
+    #[arg(long, value_name = "ENDPOINT", default_value = "embedded")]
+    pub(crate) container_runtime_endpoint: node::runtime::cri::Endpoint,
     #[command(flatten)]
     pub(crate) limits: crate::limits::LimitArgs,
     /// Live in this network namespace

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Down(args) => down::run(&args),
         Command::Server(args) => serve::run(args),
-        Command::Agent(args) => agent::run(args),
+        Command::Agent(args) => agent::run(*args),
         Command::Hollow(args) => hollow::run(args),
         Command::Controller(args) => controller::run(&args),
         Command::Install(args) => install::run(args),

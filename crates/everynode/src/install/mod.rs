@@ -112,7 +112,7 @@ fn parse(part: Part, flags: &[String]) -> Result<Parsed> {
         anyhow::anyhow!("{line}; see `everynode help {}`", part.command())
     })?;
     match parsed.command {
-        Command::Agent(args) => Ok(Parsed::Agent(Box::new(args))),
+        Command::Agent(args) => Ok(Parsed::Agent(args)),
         Command::Server(args) => Ok(Parsed::Server(args.data.data_dir)),
         _ => bail!("{} is nothing to install", part.command()),
     }

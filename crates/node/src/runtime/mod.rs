@@ -8,6 +8,7 @@
 //! # Absent
 //! Kubernetes objects: the agent translates a Pod into these configurations, the runtime never sees a Pod.
 
+pub mod cri;
 pub mod embedded;
 pub mod hollow;
 pub mod stats;

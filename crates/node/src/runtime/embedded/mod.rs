@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+pub(crate) use spec::{MASKED_PATHS, READONLY_PATHS};
+
 pub use parts::{Images, Joining, PodNetwork, Rootfs};
 
 use self::client::Program;

@@ -13,7 +13,7 @@ use crate::shim::cgroup::Hierarchies;
 const NO_LIMIT: u64 = 1 << 60;
 
 /// Reads the group's files.
-pub(super) fn read(groups: &Hierarchies, group: &Path) -> Usage {
+pub(crate) fn read(groups: &Hierarchies, group: &Path) -> Usage {
     let mut usage = Usage::default();
     for dir in groups.directories(group) {
         read_dir(&dir, &mut usage);
