@@ -1,4 +1,4 @@
-"""A machine that goes and comes: a boot while the API server is away."""
+"""A machine that goes and comes: a boot while the API server is away, and a shutdown."""
 import hashlib, os, shutil, signal, socket, subprocess
 
 import host
@@ -46,6 +46,17 @@ class Lone:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
+        # What the agent is told when it asks systemd.
+        os.makedirs(os.path.join(folder, "bin"))
+        self.systemd = os.path.join(folder, "systemd")
+        with open(os.path.join(folder, "bin", "systemctl"), "w") as f:
+            f.write(f"#!/bin/sh\ncat {self.systemd}\n")
+        os.chmod(f.name, 0o755)
+        self.machine_is("running")
+
+    def machine_is(self, state):
+        with open(self.systemd, "w") as f:
+            f.write(state + "\n")
 
     def start(self, name, *flags):
         words = {
@@ -54,7 +65,8 @@ class Lone:
         }[name]
         log = open(os.path.join(self.folder, name + ".log"), "a")
         argv = [self.everynode, name, "--data-dir", self.data[name], *words, *flags]
-        self.running[name] = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+        env = dict(os.environ, PATH=os.path.join(self.folder, "bin") + ":" + os.environ["PATH"])
+        self.running[name] = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True, env=env)
         if name == "server":
             until("the server is ready", lambda: os.path.exists(self.kubeconfig) and self.k.out("get", "--raw", "/readyz") == "ok")
 
@@ -102,7 +114,7 @@ def environment(pid):
         return f.read().split("\0")
 
 
-def boot_without_the_server(everynode, folder, archive):
+def boot_without_the_server_and_shutdown(everynode, folder, archive):
     folder = os.path.join(folder, "lone")
     os.makedirs(folder)
     p = Lone(everynode, folder)
@@ -132,6 +144,17 @@ def boot_without_the_server(everynode, folder, archive):
         pods = until("the server knows", lambda: [x for x in ready(p.k) or [] if x["status"]["containerStatuses"][0]["restartCount"] == 1])
         equal("the pod", [x["metadata"]["uid"] for x in pods], [uid])
         equal("no second one, no restart", p.containers("sleep 3600"), again)
+
+        # The same signal, but systemd stops the machine: the daemon ends, its pod stays and begins again.
+        p.machine_is("stopping")
+        p.stop("agent")
+        equal("the daemon ends with the machine", p.containers("sleep 3600"), [])
+        says = p.k.out("get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].message}")
+        holds("the node says so", "node is shutting down" in says, says)
+        p.machine_is("running")
+        p.start("agent")
+        pods = until("it begins again", lambda: [x for x in ready(p.k) or [] if x["status"]["containerStatuses"][0]["restartCount"] == 2])
+        equal("the same pod", [x["metadata"]["uid"] for x in pods], [uid])
         p.k("delete", "daemonset", "lone")
         until("it ends", lambda: not p.containers("sleep 3600"))
     except Exception:

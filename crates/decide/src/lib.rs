@@ -15,6 +15,7 @@ pub mod limits;
 pub mod node_health;
 pub mod node_pressure;
 pub mod node_readiness;
+pub mod node_shutdown;
 pub mod owners;
 pub mod pod_gc;
 pub mod pod_lifecycle;

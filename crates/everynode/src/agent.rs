@@ -32,7 +32,7 @@ const RELEASE_EVERY: Duration = Duration::from_secs(60);
 /// The runtime of this machine.
 pub(crate) type Machine = Embedded<LocalImages, node::network::Network>;
 
-/// Runs until a signal; containers run on.
+/// Runs until a signal. Containers run on, unless it says that the machine goes down.
 pub(crate) fn run(args: AgentArgs) -> Result<()> {
     logging::start();
     preflight::containers("agent")?;
@@ -47,7 +47,8 @@ pub(crate) fn run(args: AgentArgs) -> Result<()> {
 }
 
 async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
-    let shutdown = signals::shutdown()?;
+    let ends = signals::ends()?;
+    let shutdown = ends.agent;
     let layout = Layout::create(&args.data.data_dir)?;
     let name = node_name(args.node_name.as_deref())?;
     let way = way(&args, &layout, &name).await?;
@@ -60,6 +61,7 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     options.pod_cidrs = args.pod_cidr.iter().flat_map(|cidrs| cidrs.split(',')).map(str::to_owned).collect();
     options.node_ip = args.node_ip;
     options.registry_credentials = credentials;
+    options.power_off = ends.machine;
     args.limits.apply(&mut options)?;
     let memory = tokio::spawn(stay_small());
     if let Some(member) = way.member {

@@ -1,8 +1,11 @@
-//! Flags of an agent that say when images and pods have to go.
+//! Flags of an agent that say when images and pods have to go, and how long pods may take when the machine goes down.
+
+use std::time::Duration;
 
 use clap::Args;
 use decide::node_pressure::Thresholds;
 use decide::node_pressure::images::Policy;
+use decide::node_shutdown::Periods;
 
 /// When images and pods have to go.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +23,13 @@ pub(crate) struct LimitArgs {
     image_gc_low_threshold: u8,
     /// An image stays at least so long after it came
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = cli::parse_duration)]
-    minimum_image_ttl_duration: std::time::Duration,
+    minimum_image_ttl_duration: Duration,
+    /// When the machine goes down, pods may take so long to end; 0 ends none in order
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = cli::parse_duration)]
+    shutdown_grace_period: Duration,
+    /// The part of it that is kept for critical pods, which end last
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = cli::parse_duration)]
+    shutdown_grace_period_critical_pods: Duration,
 }
 
 impl LimitArgs {
@@ -32,6 +41,11 @@ impl LimitArgs {
         if self.image_gc_low_threshold >= self.image_gc_high_threshold {
             anyhow::bail!("--image-gc-low-threshold must be less than --image-gc-high-threshold");
         }
+        let periods = Periods { whole: self.shutdown_grace_period, critical: self.shutdown_grace_period_critical_pods };
+        if !periods.whole.is_zero() && periods.critical > periods.whole {
+            anyhow::bail!("--shutdown-grace-period-critical-pods must not be more than --shutdown-grace-period");
+        }
+        options.shutdown_periods = periods;
         options.image_gc = Policy {
             high_percent: self.image_gc_high_threshold,
             low_percent: self.image_gc_low_threshold,
@@ -76,6 +90,11 @@ mod tests {
         let nothing = apply(&words.each_ref().map(String::as_str)).unwrap();
         assert_eq!((nothing.image_gc, nothing.eviction), (Policy::never(), Thresholds::none()));
         assert!(apply(&["--image-gc-low-threshold", "85"]).unwrap_err().to_string().contains("must be less"));
+        let seconds =
+            |whole, critical| Periods { whole: Duration::from_secs(whole), critical: Duration::from_secs(critical) };
+        assert_eq!(options.shutdown_periods, seconds(30, 10));
+        assert_eq!(apply(&["--shutdown-grace-period", "0s"]).unwrap().shutdown_periods, seconds(0, 10));
+        assert!(apply(&["--shutdown-grace-period", "5s"]).unwrap_err().to_string().contains("must not be more"));
         assert!(apply(&["--eviction-hard", "cpu<1"]).unwrap_err().to_string().contains("is no signal"));
     }
 }

@@ -43,6 +43,7 @@ mod objects;
 mod observe;
 mod patch;
 mod ports;
+mod power;
 mod pressure;
 mod probes;
 mod reconnect;
@@ -87,6 +88,10 @@ pub struct Options {
     pub image_gc: decide::node_pressure::images::Policy,
     /// When pods have to end for want of memory, disk or process ids; never, unless told otherwise.
     pub eviction: decide::node_pressure::Thresholds,
+    /// Cancelled when the machine goes down: pods end in order, then the agent. Its own end ends none.
+    pub power_off: CancellationToken,
+    /// How long pods may take then.
+    pub shutdown_periods: decide::node_shutdown::Periods,
     /// False makes no volumes: for hollow nodes, whose containers never look into one.
     pub volumes: bool,
 }
@@ -107,6 +112,8 @@ impl Options {
             registry_credentials: Vec::new(),
             image_gc: decide::node_pressure::images::Policy::never(),
             eviction: decide::node_pressure::Thresholds::none(),
+            power_off: CancellationToken::new(),
+            shutdown_periods: decide::node_shutdown::Periods::default(),
             volumes: true,
         }
     }
@@ -183,6 +190,10 @@ pub(crate) struct Agent<R> {
     conditions: Mutex<Vec<Condition>>,
     /// Pods that have to end for the node, until their workers have taken note.
     evictions: Mutex<BTreeMap<String, PodFailure>>,
+    /// Pods that end because the machine goes down; None while it stays up.
+    ending: Mutex<Option<power::Ending>>,
+    /// The Node's status has changed.
+    pub(crate) node_changed: tokio::sync::Notify,
     /// Wakes all workers.
     pub(crate) nudge: tokio::sync::Notify,
 }
@@ -274,6 +285,8 @@ pub async fn run<R: Runtime>(
         pods: Mutex::default(),
         conditions: Mutex::default(),
         evictions: Mutex::default(),
+        ending: Mutex::default(),
+        node_changed: tokio::sync::Notify::new(),
         nudge: tokio::sync::Notify::new(),
     });
     tracing::info!(node = %agent.options.node_name, runtime = %agent.runtime.version(), "the agent starts");
@@ -284,6 +297,7 @@ pub async fn run<R: Runtime>(
         Box::pin(lease::keep(&agent)),
         Box::pin(roster::keep(&agent)),
         Box::pin(pressure::keep(&agent)),
+        Box::pin(power::keep(&agent)),
         Box::pin(crate::tunnel::keep(&agent))
     );
     Ok(())

@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const NETWORK_EVERY: Duration = Duration::from_secs(2);
 /// How often the status is written when nothing changed, as Kubernetes has it: leases are the heartbeat.
 const TELL_EVERY: Duration = Duration::from_secs(300);
+/// How long a machine that goes down tries to say so.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Wait before a registration that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest such wait: a server that comes back sees its nodes within this.
@@ -45,8 +47,14 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
     let mut seen_in_list = false;
     loop {
         tokio::select! {
-            () = agent.shutdown.cancelled() => return,
+            () = agent.shutdown.cancelled() => {
+                if agent.is_going_down() {
+                    drop(tokio::time::timeout(FAREWELL, keeper.tell(agent)).await);
+                }
+                return;
+            }
             _ = ticks.tick() => keeper.tell(agent).await,
+            () = agent.node_changed.notified() => keeper.tell(agent).await,
             () = tokio::time::sleep(NETWORK_EVERY), if keeper.waits_for_network => keeper.tell(agent).await,
             event = watch.next() => match event {
                 Some(Ok(Event::Init)) => seen_in_list = false,
@@ -135,6 +143,7 @@ impl Keeper {
             hostname: agent.options.node_name.clone(),
             images: agent.runtime.list_images().await.unwrap_or_default(),
             pressure: agent.conditions(),
+            going_down: agent.is_going_down(),
             no_network: agent.runtime.network_ready().await.err(),
         };
         self.waits_for_network = facts.no_network.is_some();

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) images: Vec<ImageInfo>,
     /// What the node is short of.
     pub(super) pressure: Vec<Condition>,
+    /// The machine goes down.
+    pub(super) going_down: bool,
     /// Why pods can't get a network, where they can't.
     pub(super) no_network: Option<String>,
 }
@@ -76,6 +78,7 @@ fn conditions(facts: &Facts, old: Option<&NodeStatus>, now: Timestamp) -> Vec<No
         (type_, on, reason, message.to_owned())
     };
     let ready = match &facts.no_network {
+        _ if facts.going_down => ("Ready", false, "KubeletNotReady", "node is shutting down".to_owned()),
         None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
         Some(cause) => ("Ready", false, "KubeletNotReady", network_words(cause)),
     };
@@ -145,7 +148,16 @@ mod tests {
 
     fn facts(pressure: &[Condition]) -> Facts {
         let (capacity, info, addresses, hostname, images) = Default::default();
-        Facts { capacity, info, addresses, hostname, images, pressure: pressure.to_vec(), no_network: None }
+        Facts {
+            capacity,
+            info,
+            addresses,
+            hostname,
+            images,
+            pressure: pressure.to_vec(),
+            going_down: false,
+            no_network: None,
+        }
     }
 
     fn check(pressure: &[Condition], expect: [&str; 4]) {
@@ -163,6 +175,13 @@ mod tests {
         let want = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
                     message:Network plugin returns error: cni plugin not initialized";
         assert_eq!(ready.message.as_deref(), Some(want));
+    }
+
+    #[test]
+    fn a_machine_that_goes_down_is_not_ready() {
+        let list = conditions(&Facts { going_down: true, ..facts(&[]) }, None, Timestamp::UNIX_EPOCH);
+        let ready = list.last().unwrap();
+        assert_eq!((ready.status.as_str(), ready.message.as_deref()), ("False", Some("node is shutting down")));
     }
 
     #[test]

@@ -92,7 +92,12 @@ impl<R: Runtime> Worker<R> {
             let order = self.orders.borrow_and_update().clone();
             self.take(&order);
             self.keep().await;
-            let until = if order.gone || order.pod.metadata.deletion_timestamp.is_some() {
+            let until = if self.agent.is_going_down() {
+                match Box::pin(self.go_down()).await {
+                    Ok(()) => self.calm(None),
+                    Err(error) => self.later(Some(error.to_string())),
+                }
+            } else if order.gone || order.pod.metadata.deletion_timestamp.is_some() {
                 match Box::pin(self.end(&order)).await {
                     Ok(true) => return,
                     Ok(false) => self.later(None),
@@ -175,7 +180,8 @@ impl<R: Runtime> Worker<R> {
                 return Ok(plan.again_at);
             }
             let again = Box::pin(self.carry_out(&picture, &plan)).await?;
-            if self.orders.has_changed().unwrap_or(true) || self.agent.shutdown.is_cancelled() {
+            let stops = self.agent.shutdown.is_cancelled() || self.agent.is_going_down();
+            if stops || self.orders.has_changed().unwrap_or(true) {
                 return Ok(Some(Timestamp::now()));
             }
             if let Some(at) = again {

@@ -1,5 +1,6 @@
 //! The whole agent against the whole API server, over TLS; only the containers are hollow.
 
+mod power;
 mod pressure;
 mod reboot;
 
