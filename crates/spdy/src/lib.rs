@@ -4,7 +4,7 @@
 //! through a websocket. Runtimes of the Container Runtime Interface serve exec, attach and port-forward by it.
 //!
 //! # Invariants
-//! - A peer holds at most one frame of [`frame::FRAME_BYTES_MAX`] here, and its headers unpack to a bounded size.
+//! - A peer holds at most one frame of 1 MiB here, and its headers unpack to a bounded size.
 //! - Windows are not counted: Kubernetes' own implementation does not, on either side. TCP holds the sender back.
 //!
 //! # Absent
