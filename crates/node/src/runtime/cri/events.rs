@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_and_nothing_else() {
-        let seen = |list: &[(&str, i32, &[(&str, i32)])]| -> Seen {
+        type Sandbox<'a> = (&'a str, i32, &'a [(&'a str, i32)]);
+        let seen = |list: &[Sandbox<'_>]| -> Seen {
             let containers = |list: &[(&str, i32)]| list.iter().map(|(id, state)| ((*id).to_owned(), *state)).collect();
             list.iter().map(|(id, state, list)| (SandboxId((*id).to_owned()), (*state, containers(list)))).collect()
         };
