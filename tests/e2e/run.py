@@ -81,13 +81,9 @@ def main():
             shared_store.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
         if only in "a machine joins":
             joining.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
-<<<<<<< HEAD
         if only in "a machine joins: systemd":
             units.play(report, everynode, folder, archives["fluent/fluentd:v1.16"])
-        case("boot without the server", leaving.boot_without_the_server, everynode, folder, archives["nginx:1.27"])
-=======
         case("boot without the server, and shutdown", leaving.boot_without_the_server_and_shutdown, everynode, folder, archives["nginx:1.27"])
->>>>>>> 1111d85 (End pods in order when the machine goes down, and begin them again after the boot)
         up = [everynode, "up", "--nodes", "3", "--data-dir", data_dir, "--listen", f"0.0.0.0:{port}", "--detach", "--verbose",
               "--registry-mirror", f"docker.io=http://127.0.0.1:{registry.port}"]
         print(run(up).stdout, flush=True)
