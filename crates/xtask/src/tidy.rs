@@ -39,6 +39,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "rs")) {
         source_file(root, file, &mut broken)?;
     }
+    files.iter().for_each(|file| merged(root, file, &mut broken));
     arrows(root, &mut broken)?;
     architecture(root, &mut broken)?;
     records(root, &files, &mut broken)?;
@@ -77,6 +78,15 @@ fn source_file(root: &Path, file: &Path, broken: &mut Vec<String>) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// No merge is left half done, in files of any language.
+fn merged(root: &Path, file: &Path, broken: &mut Vec<String>) {
+    // What is no text has no lines.
+    let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let marks = ["<<<<<<< ", ">>>>>>> "];
+    let left = text.lines().position(|line| marks.iter().any(|mark| line.starts_with(mark)));
+    broken.extend(left.map(|at| format!("{}:{}: a merge is left half done", file.display(), at + 1)));
 }
 
 /// Manifests name only the crates that they may.
