@@ -40,7 +40,7 @@ use clap::Parser;
 
 use crate::flags::{Cli, Command};
 
-/// Half of what a server did under load was glibc's bookkeeping of memory (docs/adr/0011-allocator.md).
+/// A third of what a server did under load was glibc's bookkeeping of memory (docs/adr/0011-allocator.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
