@@ -1,4 +1,5 @@
-//! Flags of an agent that say when images and pods have to go, and how long pods may take when the machine goes down.
+//! Flags of an agent that say when images and pods have to go, how long pods may take when the machine goes down, and how
+//! many processes they may have.
 
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub(crate) struct LimitArgs {
     /// The part of it that is kept for critical pods, which end last
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = cli::parse_duration)]
     shutdown_grace_period_critical_pods: Duration,
+    /// Most processes of one pod; -1 is no limit
+    #[arg(long, value_name = "NUMBER", default_value_t = -1, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(-1..))]
+    pod_max_pids: i64,
 }
 
 impl LimitArgs {
@@ -45,6 +50,10 @@ impl LimitArgs {
         if !periods.whole.is_zero() && periods.critical > periods.whole {
             anyhow::bail!("--shutdown-grace-period-critical-pods must not be more than --shutdown-grace-period");
         }
+        if self.pod_max_pids == 0 {
+            anyhow::bail!("--pod-max-pids must be more than 0, or -1 for no limit");
+        }
+        options.pod_pids_max = u64::try_from(self.pod_max_pids).ok();
         options.shutdown_periods = periods;
         options.image_gc = Policy {
             high_percent: self.image_gc_high_threshold,
@@ -95,6 +104,8 @@ mod tests {
         assert_eq!(options.shutdown_periods, seconds(30, 10));
         assert_eq!(apply(&["--shutdown-grace-period", "0s"]).unwrap().shutdown_periods, seconds(0, 10));
         assert!(apply(&["--shutdown-grace-period", "5s"]).unwrap_err().to_string().contains("must not be more"));
+        assert_eq!((options.pod_pids_max, apply(&["--pod-max-pids", "9"]).unwrap().pod_pids_max), (None, Some(9)));
+        assert!(apply(&["--pod-max-pids", "0"]).unwrap_err().to_string().contains("must be more than 0"));
         assert!(apply(&["--eviction-hard", "cpu<1"]).unwrap_err().to_string().contains("is no signal"));
     }
 }

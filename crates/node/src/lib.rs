@@ -9,6 +9,7 @@ pub mod memory;
 pub mod network;
 mod probe;
 pub mod runtime;
+mod seccomp;
 pub mod shim;
 mod tunnel;
 mod volumes;

@@ -117,6 +117,8 @@ fn blank(container: &Container) -> ContainerStatus {
             };
             mounts.iter().map(status).collect()
         }),
+        // What the container was made with: both runtimes do as the pod asks.
+        stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         ..Default::default()
     }
 }

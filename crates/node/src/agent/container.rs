@@ -13,6 +13,8 @@ use super::{Agent, sandbox};
 use crate::runtime::{ContainerConfig, ImageInfo, Mount, MountPropagation};
 use crate::volumes::{self, VolumeError};
 
+/// Seccomp profiles of the node, below the data directory: what localhostProfile names.
+const SECCOMP: &str = "seccomp";
 /// Default of terminationMessagePath.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -89,7 +91,8 @@ pub(super) async fn container<R>(
         env,
         mounts,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", parts.attempt)),
-        security: security(pod, container, &parts.image.user)?,
+        security: security(pod, container, &parts.image.user, &agent.options.data_dir.join(SECCOMP))?,
+        stop_signal: container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()).unwrap_or_default(),
         resources: resources(pod, container, agent.memory_bytes),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),

@@ -1,8 +1,6 @@
 //! What a pod asks for that this node does not do: told, never silently left out.
 
-use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
-};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
 
 /// The fields that have no effect here, by their path.
 pub(super) fn ignored(pod: &Pod) -> Vec<String> {
@@ -33,10 +31,6 @@ fn has<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
-fn seccomp(profile: &Option<SeccompProfile>) -> bool {
-    profile.as_ref().is_some_and(|profile| profile.type_ != "Unconfined")
-}
-
 fn app_armor(profile: &Option<AppArmorProfile>) -> bool {
     profile.as_ref().is_some_and(|profile| profile.type_ != "Unconfined")
 }
@@ -52,9 +46,8 @@ fn whole(spec: &PodSpec) -> [(bool, &'static str); 6] {
     ]
 }
 
-fn of_whole(context: &PodSecurityContext) -> [(bool, &'static str); 5] {
+fn of_whole(context: &PodSecurityContext) -> [(bool, &'static str); 4] {
     [
-        (seccomp(&context.seccomp_profile), "seccompProfile"),
         (app_armor(&context.app_armor_profile), "appArmorProfile"),
         (context.se_linux_options.is_some(), "seLinuxOptions"),
         (context.supplemental_groups_policy.as_deref() == Some("Strict"), "supplementalGroupsPolicy"),
@@ -62,7 +55,7 @@ fn of_whole(context: &PodSecurityContext) -> [(bool, &'static str); 5] {
     ]
 }
 
-fn of_container(container: &Container) -> [(bool, &'static str); 5] {
+fn of_container(container: &Container) -> [(bool, &'static str); 4] {
     let recursive = |mounts: &Vec<_>| {
         mounts.iter().any(|mount: &k8s_openapi::api::core::v1::VolumeMount| {
             mount.recursive_read_only.as_deref() == Some("Enabled")
@@ -71,15 +64,13 @@ fn of_container(container: &Container) -> [(bool, &'static str); 5] {
     [
         (has(&container.volume_devices), "volumeDevices"),
         (container.volume_mounts.as_ref().is_some_and(recursive), "volumeMounts.recursiveReadOnly"),
-        (container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some()), "lifecycle.stopSignal"),
         (has(&container.restart_policy_rules), "restartPolicyRules"),
         (container.resources.as_ref().is_some_and(|r| has(&r.claims)), "resources.claims"),
     ]
 }
 
-fn of_one(context: &SecurityContext) -> [(bool, &'static str); 4] {
+fn of_one(context: &SecurityContext) -> [(bool, &'static str); 3] {
     [
-        (seccomp(&context.seccomp_profile), "seccompProfile"),
         (app_armor(&context.app_armor_profile), "appArmorProfile"),
         (context.se_linux_options.is_some(), "seLinuxOptions"),
         (context.windows_options.is_some(), "windowsOptions"),
@@ -100,19 +91,19 @@ mod tests {
             ),
             (
                 r#"{"runtimeClassName":"x","securityContext":{"seccompProfile":{"type":"Localhost"}},"containers":[]}"#,
-                "spec.runtimeClassName spec.securityContext.seccompProfile",
+                "spec.runtimeClassName",
             ),
             (
                 r#"{"securityContext":{"seccompProfile":{"type":"RuntimeDefault"}},"containers":[{"name":"c",
                     "securityContext":{"seccompProfile":{"type":"Unconfined"},"appArmorProfile":{"type":"RuntimeDefault"}}}]}"#,
-                "spec.securityContext.seccompProfile spec.containers[0].securityContext.appArmorProfile",
+                "spec.containers[0].securityContext.appArmorProfile",
             ),
             (
                 r#"{"initContainers":[{"name":"i","lifecycle":{"stopSignal":"SIGINT"},"restartPolicyRules":[{"action":"Restart"}],
                     "resources":{"claims":[{"name":"x"}]},"securityContext":{"seLinuxOptions":{},"windowsOptions":{}},
                     "volumeMounts":[{"name":"v","mountPath":"/v"},{"name":"w","mountPath":"/w","recursiveReadOnly":"Enabled"}]}],
                     "containers":[]}"#,
-                "spec.initContainers[0].volumeMounts.recursiveReadOnly spec.initContainers[0].lifecycle.stopSignal \
+                "spec.initContainers[0].volumeMounts.recursiveReadOnly \
                  spec.initContainers[0].restartPolicyRules spec.initContainers[0].resources.claims \
                  spec.initContainers[0].securityContext.seLinuxOptions spec.initContainers[0].securityContext.windowsOptions",
             ),

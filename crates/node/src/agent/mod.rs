@@ -92,6 +92,8 @@ pub struct Options {
     pub power_off: CancellationToken,
     /// How long pods may take then.
     pub shutdown_periods: decide::node_shutdown::Periods,
+    /// Most processes of one pod; None is no limit.
+    pub pod_pids_max: Option<u64>,
     /// False makes no volumes: for hollow nodes, whose containers never look into one.
     pub volumes: bool,
 }
@@ -114,6 +116,7 @@ impl Options {
             eviction: decide::node_pressure::Thresholds::none(),
             power_off: CancellationToken::new(),
             shutdown_periods: decide::node_shutdown::Periods::default(),
+            pod_pids_max: None,
             volumes: true,
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod),
         sysctls: sysctls.into_iter().map(|s| (s.name, s.value)).collect(),
         privileged: containers(pod).any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true)),
+        pids_max: options.pod_pids_max,
         ports: ports(pod),
         labels: meta.labels.clone().unwrap_or_default(),
         namespace,

@@ -1,8 +1,10 @@
 //! securityContext of pod and container, merged.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use std::path::Path;
 
-use crate::runtime::SecurityConfig;
+use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
+
+use crate::runtime::{Seccomp, SecurityConfig};
 
 /// runAsNonRoot can't be kept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -38,7 +40,13 @@ pub(crate) enum SecurityError {
 }
 
 /// What holds for this container; the container's own settings win.
-pub(crate) fn security(pod: &Pod, container: &Container, image_user: &str) -> Result<SecurityConfig, SecurityError> {
+/// `profiles` is where files of seccomp profiles lie.
+pub(crate) fn security(
+    pod: &Pod,
+    container: &Container,
+    image_user: &str,
+    profiles: &Path,
+) -> Result<SecurityConfig, SecurityError> {
     let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let run_as_user = own.run_as_user.or(of_pod.run_as_user);
@@ -63,8 +71,19 @@ pub(crate) fn security(pod: &Pod, container: &Container, image_user: &str) -> Re
         supplemental_groups: groups,
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
         no_new_privs: own.allow_privilege_escalation == Some(false) && !privileged,
+        seccomp: seccomp(own.seccomp_profile.or(of_pod.seccomp_profile), profiles),
         unmasked_proc: privileged || own.proc_mount.as_deref() == Some("Unmasked"),
     })
+}
+
+/// Kubernetes leaves containers that ask for nothing unconfined.
+fn seccomp(profile: Option<SeccompProfile>, profiles: &Path) -> Seccomp {
+    let Some(profile) = profile else { return Seccomp::Unconfined };
+    match profile.type_.as_str() {
+        "RuntimeDefault" => Seccomp::RuntimeDefault,
+        "Localhost" => Seccomp::Localhost(profiles.join(profile.localhost_profile.unwrap_or_default())),
+        _ => Seccomp::Unconfined,
+    }
 }
 
 fn check_non_root(
@@ -94,6 +113,27 @@ mod tests {
     use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec, SecurityContext};
 
     #[test]
+    fn the_containers_own_profile_wins() {
+        let profile = |kind: &str| SeccompProfile {
+            type_: kind.to_owned(),
+            localhost_profile: (kind == "Localhost").then(|| "a/b.json".to_owned()),
+        };
+        for (of_pod, own, want) in [
+            (None, None, Seccomp::Unconfined),
+            (Some("RuntimeDefault"), None, Seccomp::RuntimeDefault),
+            (Some("RuntimeDefault"), Some("Unconfined"), Seccomp::Unconfined),
+            (Some("Unconfined"), Some("Localhost"), Seccomp::Localhost("/d/seccomp/a/b.json".into())),
+        ] {
+            let context = PodSecurityContext { seccomp_profile: of_pod.map(profile), ..Default::default() };
+            let spec = PodSpec { security_context: Some(context), ..Default::default() };
+            let context = SecurityContext { seccomp_profile: own.map(profile), ..Default::default() };
+            let container = Container { security_context: Some(context), ..Default::default() };
+            let pod = Pod { spec: Some(spec), ..Default::default() };
+            assert_eq!(security(&pod, &container, "", Path::new("/d/seccomp")).unwrap().seccomp, want);
+        }
+    }
+
+    #[test]
     fn non_root() {
         for (of_pod, own, image, works) in [
             (None, None, "", false),
@@ -118,7 +158,7 @@ mod tests {
                 security_context: Some(SecurityContext { run_as_user: own, ..Default::default() }),
                 ..Default::default()
             };
-            let result = security(&pod, &container, image);
+            let result = security(&pod, &container, image, Path::new("/d/seccomp"));
             assert_eq!(result.is_ok(), works, "{of_pod:?} {own:?} {image:?}");
         }
     }

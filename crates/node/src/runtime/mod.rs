@@ -11,6 +11,7 @@
 pub mod cri;
 pub mod embedded;
 pub mod hollow;
+pub(crate) mod signal;
 pub mod stats;
 pub mod streaming;
 
@@ -113,6 +114,9 @@ pub struct SandboxConfig {
     /// Some container of it may be privileged.
     #[serde(default)]
     pub privileged: bool,
+    /// Most processes of all its containers; None is no limit.
+    #[serde(default)]
+    pub pids_max: Option<u64>,
     /// Ports of the node that lead to it; none with the node's network.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
@@ -145,6 +149,18 @@ pub enum MountPropagation {
     Bidirectional,
 }
 
+/// Which system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Seccomp {
+    /// All.
+    #[default]
+    Unconfined,
+    /// What the runtime thinks fit.
+    RuntimeDefault,
+    /// What this file of the node says.
+    Localhost(PathBuf),
+}
+
 /// Linux security settings of one container, already merged from pod and container.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct SecurityConfig {
@@ -166,6 +182,9 @@ pub struct SecurityConfig {
     pub no_new_privs: bool,
     /// /proc unmasked.
     pub unmasked_proc: bool,
+    /// System calls; a privileged container has all.
+    #[serde(default)]
+    pub seccomp: Seccomp,
 }
 
 /// Linux limits of one container.
@@ -208,6 +227,9 @@ pub struct ContainerConfig {
     pub mounts: Vec<Mount>,
     /// Relative to the sandbox's log directory: NAME/ATTEMPT.log.
     pub log_path: PathBuf,
+    /// Signal that asks it to stop, by its name; empty is the image's.
+    #[serde(default)]
+    pub stop_signal: String,
     /// Security.
     pub security: SecurityConfig,
     /// Limits.

@@ -6,7 +6,7 @@
 //! - What does not exist is empty, killed and removed.
 //!
 //! # Absent
-//! Limits: libcontainer writes them.
+//! Limits of containers: libcontainer writes them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,6 +71,29 @@ impl Hierarchies {
             fs::create_dir_all(&dir)?;
         }
         Ok(())
+    }
+
+    /// Sets how many processes the group may have, all below it included.
+    ///
+    /// # Errors
+    /// What the kernel says, or that it has no such limit.
+    pub(crate) fn limit_processes(&self, group: &Path, most: u64) -> io::Result<()> {
+        self.create(group)?;
+        if let Self::V2(point) = self {
+            // A group has the limit once its parent hands the controller down, and so on from the root.
+            let mut dir = point.clone();
+            for step in group.strip_prefix("/").unwrap_or(group) {
+                let _ = fs::write(dir.join("cgroup.subtree_control"), "+pids");
+                dir.push(step);
+            }
+        }
+        let files = self.directories(group).into_iter().map(|dir| dir.join("pids.max"));
+        let mut limited =
+            Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel has no control group of process ids"));
+        for file in files.filter(|file| file.exists()) {
+            limited = fs::write(file, most.to_string());
+        }
+        limited
     }
 
     /// Moves the calling process into the group, as far as the kernel lets it.

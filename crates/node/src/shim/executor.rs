@@ -5,6 +5,7 @@
 //!
 //! # Invariants
 //! - `errors` is a pipe that closes when the program starts: its reader gets an error text or, at once, the end.
+//! - Between the filter of system calls and the program there is nothing but the program's start.
 
 use std::ffi::CString;
 use std::io::ErrorKind;
@@ -14,16 +15,35 @@ use std::path::PathBuf;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
+use super::files::Confinement;
+use crate::seccomp;
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
     errors: RawFd,
+    confinement: Option<Confinement>,
 }
 
 impl Exec {
     /// `errors` must stay open until the container's process has been cloned.
-    pub(crate) fn new(errors: RawFd) -> Self {
-        Self { errors }
+    pub(crate) fn new(errors: RawFd, confinement: Option<Confinement>) -> Self {
+        Self { errors, confinement }
+    }
+
+    /// Gives back what was lent, and lets the kernel ask the filter from now on. What is lent is still effective in this
+    /// process, and no longer in what it becomes.
+    fn confine(&self) -> Result<(), String> {
+        let Some(confinement) = &self.confinement else { return Ok(()) };
+        for capability in &confinement.lent {
+            // SAFETY: prctl takes no memory here.
+            let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(*capability), 0, 0, 0) };
+            if done != 0 {
+                let error = std::io::Error::last_os_error();
+                return Err(format!("failed to give capability {capability} back: {}", describe(error)));
+            }
+        }
+        seccomp::install(&confinement.filter).map_err(|error| format!("failed to install the seccomp filter: {error}"))
     }
 
     fn report(&self, message: &str) {
@@ -38,6 +58,10 @@ impl Executor for Exec {
         let c_string = |text: &str| CString::new(text).map_err(|_| ExecutorError::InvalidArg);
         let c_args = args.iter().map(|arg| c_string(arg)).collect::<Result<Vec<_>, _>>()?;
         let c_path = CString::new(path.into_os_string().into_encoded_bytes()).map_err(|_| ExecutorError::InvalidArg)?;
+        if let Err(message) = self.confine() {
+            self.report(&message);
+            return Err(ExecutorError::Other(message));
+        }
         let Err(errno) = nix::unistd::execv(&c_path, &c_args);
         let message = format!("exec {:?}: {}", args[0], describe(std::io::Error::from(errno)));
         self.report(&message);

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::{ContainerState, Mount, NamespaceMode, SandboxConfig};
+use crate::seccomp::Filter;
 
 /// A Kubernetes object is at most 1.5 MiB, and these files hold less than a pod.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -165,6 +166,18 @@ pub(crate) struct ContainerFile {
     pub(crate) tty: bool,
     /// OCI configuration without the user.
     pub(crate) spec: serde_json::Value,
+    /// System calls that it may make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confinement: Option<Confinement>,
+}
+
+/// What a container's processes take upon themselves before they become its programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Confinement {
+    /// Which system calls they may make.
+    pub(crate) filter: Filter,
+    /// Capabilities that its OCI configuration has only so that the filter can be installed, by number.
+    pub(crate) lent: Vec<u8>,
 }
 
 /// Who a container runs as; resolved in its own file system.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroup;
 use super::devices;
 use super::executor::Exec;
-use super::files::{CONTAINERS, ContainerFile, OCI_CONFIG, OCI_STATE, ROOTFS, read_json, write_json};
+use super::files::{CONTAINER, CONTAINERS, ContainerFile, OCI_CONFIG, OCI_STATE, ROOTFS, read_json, write_json};
 use super::protocol::ExecProcess;
 use super::rootfs;
 use super::user;
@@ -122,7 +122,7 @@ fn run(job: Job, tell: &mut File, wait: File) -> Result<(), String> {
         Job::Container { id, streams, console } => {
             close_all_but(&keep(&streams));
             let dir = PathBuf::from(CONTAINERS).join(&id);
-            let file: ContainerFile = read_json(&dir.join("container.json")).map_err(|error| error.to_string())?;
+            let file: ContainerFile = read_json(&dir.join(CONTAINER)).map_err(|error| error.to_string())?;
             let started = start_container(&dir, &file, streams, console, errors_in, tell, wait);
             with_exec_error(started, errors)
         }
@@ -190,7 +190,7 @@ fn start_container(
     let oci = dir.join(OCI_STATE);
     let _ = fs::remove_dir_all(&oci);
     let mut builder = ContainerBuilder::new(OCI_ID.to_owned(), SyscallType::default())
-        .with_executor(Exec::new(errors.as_raw_fd()))
+        .with_executor(Exec::new(errors.as_raw_fd(), file.confinement.clone()))
         .with_root_path(&oci)
         .map_err(|error| chain(&error))?
         .with_console_socket(console);
@@ -300,6 +300,7 @@ fn exec(
     tell: &mut File,
 ) -> Result<(), String> {
     let config: serde_json::Value = read_json(&dir.join(OCI_CONFIG)).map_err(|error| error.to_string())?;
+    let file: ContainerFile = read_json(&dir.join(CONTAINER)).map_err(|error| error.to_string())?;
     let mut spec = config["process"].clone();
     spec["args"] = process.command.into();
     if process.console.is_some()
@@ -315,7 +316,7 @@ fn exec(
     let path = oci.join(format!("exec-{}.json", std::process::id()));
     write_json(&path, &spec).map_err(|error| format!("failed to write the process: {error}"))?;
     let mut builder = ContainerBuilder::new(OCI_ID.to_owned(), SyscallType::default())
-        .with_executor(Exec::new(errors.as_raw_fd()))
+        .with_executor(Exec::new(errors.as_raw_fd(), file.confinement))
         .with_root_path(&oci)
         .map_err(|error| chain(&error))?
         .with_console_socket(process.console);

@@ -1,6 +1,7 @@
 //! Pods as people write them, on real containers: the same cases on each runtime.
 
 mod cases;
+mod confinement;
 mod containerd;
 mod embedded;
 mod on_containerd;
@@ -12,16 +13,31 @@ macro_rules! on_each {
         mod on_embedded {
             $(#[tokio::test]
             async fn $case() {
-                super::cases::$case::<super::embedded::OwnRuntime>().await;
+                super::all::$case::<super::embedded::OwnRuntime>().await;
             })*
         }
         mod cri {
             $(#[tokio::test]
             async fn $case() {
-                super::cases::$case::<super::containerd::Containerd>().await;
+                super::all::$case::<super::containerd::Containerd>().await;
             })*
         }
     };
 }
 
-on_each! { what_a_container_sees pods_live_on_without_their_agent failures_are_told }
+/// The cases by their names.
+mod all {
+    pub(crate) use super::cases::{failures_are_told, pods_live_on_without_their_agent, what_a_container_sees};
+    pub(crate) use super::confinement::{
+        processes_of_a_pod_are_limited, stop_signals_are_the_pods, system_calls_are_filtered,
+    };
+}
+
+on_each! {
+    what_a_container_sees
+    pods_live_on_without_their_agent
+    failures_are_told
+    system_calls_are_filtered
+    stop_signals_are_the_pods
+    processes_of_a_pod_are_limited
+}

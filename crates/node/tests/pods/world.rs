@@ -14,9 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 /// What is waited for comes within this, or the test fails: no test depends on how fast it comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Most processes of a pod: a runtime's own first step has a dozen threads.
+pub(crate) const PIDS_MAX: u64 = 60;
 /// What the image has of busybox.
-pub(crate) const TOOLS: [&str; 14] =
-    ["sh", "sleep", "cat", "echo", "ls", "id", "true", "false", "touch", "test", "head", "trap", "hostname", "nc"];
+pub(crate) const TOOLS: [&str; 15] = [
+    "mkdir", "sh", "sleep", "cat", "echo", "ls", "id", "true", "false", "touch", "test", "head", "trap", "hostname",
+    "nc",
+];
 
 /// A runtime on this machine.
 pub(crate) trait Machine: Sized {
@@ -77,6 +81,7 @@ impl<M: Machine> World<M> {
         let runtime = self.machine.open().await;
         let mut options = node::agent::Options::new("n-1", data, self.dir.path().join("run"), &self.url);
         options.pod_log_dir = self.dir.path().join("logs");
+        options.pod_pids_max = Some(PIDS_MAX);
         options.node_ip = Some("127.0.0.1".parse().unwrap());
         let stop = CancellationToken::new();
         let (token, own) = (stop.clone(), Arc::clone(&runtime));

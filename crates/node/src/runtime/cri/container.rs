@@ -16,7 +16,7 @@ use super::sandbox::{labels, namespaces, text, time};
 use crate::runtime::embedded::{MASKED_PATHS, READONLY_PATHS};
 use crate::runtime::{
     ContainerConfig, ContainerId, ContainerState, ContainerStatus, MountPropagation, ResourceConfig, SandboxConfig,
-    SandboxId, SecurityConfig,
+    SandboxId, Seccomp, SecurityConfig,
 };
 
 /// Label, as Kubernetes' own agent writes it.
@@ -25,6 +25,8 @@ const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 /// Annotation: the image as the user wrote it; the runtime answers with a name of its own.
 const IMAGE: &str = "everynode.dev/image";
+/// Annotation: the signal that asks it to stop, where the pod has chosen one.
+pub(super) const STOP_SIGNAL: &str = "everynode.dev/stop-signal";
 /// Exit code of a container whose end nobody saw.
 const LOST: i32 = 137;
 
@@ -46,8 +48,11 @@ pub(super) fn config(
 ) -> cri::ContainerConfig {
     let mut labels = labels(owner, sandbox);
     labels.insert(CONTAINER_NAME.to_owned(), container.name.clone());
-    let annotations: Pairs =
+    let mut annotations: Pairs =
         [(RESTART_COUNT.to_owned(), container.attempt.to_string()), (IMAGE.to_owned(), container.image.clone())].into();
+    if !container.stop_signal.is_empty() {
+        annotations.insert(STOP_SIGNAL.to_owned(), container.stop_signal.clone());
+    }
     let mut mounts: Vec<cri::Mount> = container.mounts.iter().map(mount).collect();
     mounts.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
     cri::ContainerConfig {
@@ -119,8 +124,17 @@ fn security(sandbox: &SandboxConfig, security: SecurityConfig, user: &ImageUser)
         readonly_rootfs: security.readonly_rootfs,
         supplemental_groups: security.supplemental_groups,
         no_new_privs: security.no_new_privs,
-        seccomp: Some(SecurityProfile { kind: ProfileType::Unconfined.into(), ..Default::default() }),
+        seccomp: Some(seccomp(&security.seccomp)),
     }
+}
+
+fn seccomp(asked: &Seccomp) -> SecurityProfile {
+    let (kind, localhost) = match asked {
+        Seccomp::Unconfined => (ProfileType::Unconfined, String::new()),
+        Seccomp::RuntimeDefault => (ProfileType::RuntimeDefault, String::new()),
+        Seccomp::Localhost(path) => (ProfileType::Localhost, text(path)),
+    };
+    SecurityProfile { kind: kind.into(), localhost }
 }
 
 /// What a container does.

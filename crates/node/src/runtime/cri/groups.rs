@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::Shared;
+use super::info::slice_path;
+use crate::runtime::SandboxConfig;
 
 /// A pod's group as the runtime wants it told: a path, or with systemd a slice.
 fn parent(cgroup: &Path, uid: &str, systemd: bool) -> String {
@@ -20,6 +22,18 @@ impl Shared {
         parent(&self.options.cgroup, uid, self.configuration.systemd)
     }
 
+    /// Sets how many processes the pod's containers may have. The runtime has made the group with the sandbox.
+    pub(super) async fn limit_processes(&self, config: &SandboxConfig) {
+        let (Some(most), Some(groups)) = (config.pids_max, self.groups.clone()) else { return };
+        let told = self.cgroup_parent(&config.uid);
+        let group = if self.configuration.systemd { slice_path(&told) } else { told.into() };
+        let limiting = tokio::task::spawn_blocking(move || groups.limit_processes(&group, most));
+        if let Ok(Err(error)) = limiting.await {
+            let pod = (&config.namespace, &config.name);
+            tracing::warn!("pod {}/{}: its processes are not limited to {most}: {error}", pod.0, pod.1);
+        }
+    }
+
     /// Removes a pod's group once its last sandbox is gone. Systemd removes its own.
     pub(super) async fn remove_group(&self, uid: &str) {
         let Some(groups) = self.groups.clone().filter(|_| !self.configuration.systemd) else { return };
@@ -34,7 +48,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::info::slice_path;
     use super::*;
 
     #[test]

@@ -21,6 +21,7 @@ mod proto;
 mod rotation;
 mod sandbox;
 mod stats;
+mod stop;
 mod streams;
 
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ use super::stats::{FsUsage, SandboxStats};
 use super::streaming::{Connection, Running, Wanted};
 use super::{
     ContainerConfig, ContainerId, ContainerStatus, ExecOutput, ImageError, ImageInfo, RegistryAuth, Runtime,
-    RuntimeError, SandboxConfig, SandboxId, SandboxStatus,
+    RuntimeError, SandboxConfig, SandboxId, SandboxStatus, signal,
 };
 use crate::shim::cgroup::{Hierarchies, hierarchies};
 use crate::shim::log;
@@ -198,6 +199,7 @@ impl Shared {
         let message = sandbox::config(&self.options.owner, &config, &self.cgroup_parent(&config.uid));
         let question = cri_sandbox::RunRequest { config: Some(message) };
         let made: cri_sandbox::Id = self.client.ask(cri_sandbox::RUN, question).await?;
+        self.limit_processes(&config).await;
         let created_at = jiff::Timestamp::now();
         let mut status = SandboxStatus { id: SandboxId(made.id), config, ready: true, created_at, ips: Vec::new() };
         status.ips = self.sandbox_details(&status).await?;
@@ -213,6 +215,7 @@ impl Shared {
 
     async fn create(&self, id: &SandboxId, config: ContainerConfig) -> Result<ContainerId, RuntimeError> {
         let of = self.sandbox_config(id).await?;
+        signal::number(&config.stop_signal).map_err(RuntimeError::Invalid)?;
         let user = self.image_user(&config.image_id).await?;
         let log = of.log_directory.join(&config.log_path);
         if let Some(dir) = log.parent() {
@@ -343,8 +346,7 @@ impl Runtime for Cri {
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
-        let question = cri::StopRequest { id: id.0.clone(), timeout: container::seconds(grace) };
-        self.shared.ask_gone(grace + ANSWER_MAX, cri::STOP, question).await
+        self.shared.stop(id, grace).await
     }
 
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError> {

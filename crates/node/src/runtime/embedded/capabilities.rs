@@ -85,6 +85,12 @@ pub(crate) fn resolve(security: &SecurityConfig, bounding: u64) -> Result<Vec<St
     Ok((0..ALL.len()).filter(has).map(|index| format!("CAP_{}", ALL[index])).collect())
 }
 
+/// The bit of a capability.
+pub(crate) fn number(name: &str) -> Option<u8> {
+    let short = name.strip_prefix("CAP_")?;
+    ALL.iter().position(|known| *known == short).and_then(|index| u8::try_from(index).ok())
+}
+
 fn bits<T: AsRef<str>>(names: &[T]) -> Result<u64, String> {
     let mut set = 0;
     for name in names {

@@ -11,9 +11,9 @@ use rand::RngCore as _;
 use super::client::{ask, within};
 use super::parts::{Images, PodNetwork, Rootfs};
 use super::sandbox::Sandbox;
-use super::{Inner, machine, spec};
+use super::{Inner, confinement, machine, spec};
 use crate::runtime::{
-    ContainerConfig, ContainerId, ContainerState, ContainerStatus, ImageError, RuntimeError, SandboxId,
+    ContainerConfig, ContainerId, ContainerState, ContainerStatus, ImageError, RuntimeError, SandboxId, signal,
 };
 use crate::shim::files::{CONTAINER, CONTAINERS, ContainerFile, Record, UserChoice, write_json};
 use crate::shim::log;
@@ -76,8 +76,10 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         let cgroup = self.pod_cgroup(&sandbox.saved.config.uid).join(format!("{}-{}", config.name, config.attempt));
         let machine = machine::read(security.privileged)
             .map_err(|error| RuntimeError::Failed(format!("failed to read the machine: {error}")))?;
-        let spec = spec::build(&sandbox.saved.config, &config, &rootfs, &machine, &sandbox.dir, &cgroup)
+        let mut spec = spec::build(&sandbox.saved.config, &config, &rootfs, &machine, &sandbox.dir, &cgroup)
             .map_err(RuntimeError::Invalid)?;
+        let kernel = confinement::kernel(&machine.kernel);
+        let confinement = confinement::confine(&mut spec, security, kernel).map_err(RuntimeError::Failed)?;
         let number =
             |id: i64| u32::try_from(id).map_err(|_| RuntimeError::Invalid(format!("{id} is no user or group id")));
         let user = UserChoice {
@@ -86,7 +88,8 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
             gid: security.run_as_group.map(number).transpose()?,
             groups: security.supplemental_groups.iter().map(|id| number(*id)).collect::<Result<_, _>>()?,
         };
-        let stop_signal = stop_signal(&rootfs.stop_signal).map_err(RuntimeError::Invalid)?;
+        let asked = if config.stop_signal.is_empty() { &rootfs.stop_signal } else { &config.stop_signal };
+        let stop_signal = signal::number(asked).map_err(RuntimeError::Invalid)?;
         Ok(ContainerFile {
             id: id.to_owned(),
             log_path: sandbox.saved.config.log_directory.join(&config.log_path),
@@ -99,6 +102,7 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
             stdin: config.stdin,
             tty: config.tty,
             spec,
+            confinement,
             name: config.name,
             attempt: config.attempt,
             image: config.image,
@@ -205,39 +209,5 @@ pub(crate) fn status(sandbox: &SandboxId, record: Record) -> ContainerStatus {
         image: record.image,
         image_id: record.image_id,
         log_path: record.log_path,
-    }
-}
-
-/// A STOPSIGNAL as a number: "SIGQUIT", "QUIT", "3", "SIGRTMIN+3".
-fn stop_signal(text: &str) -> Result<i32, String> {
-    let invalid = || format!("the image's stop signal {text:?} is not one");
-    if text.is_empty() {
-        return Ok(libc::SIGTERM);
-    }
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=libc::SIGRTMAX()).contains(&number) { Ok(number) } else { Err(invalid()) };
-    }
-    let upper = text.to_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().map_err(|_| invalid())? };
-        let number = libc::SIGRTMIN() + offset;
-        return if number <= libc::SIGRTMAX() && offset >= 0 { Ok(number) } else { Err(invalid()) };
-    }
-    format!("SIG{name}").parse::<nix::sys::signal::Signal>().map(|signal| signal as i32).map_err(|_| invalid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stop_signals_are_read_as_images_write_them() {
-        for (text, want) in [("", 15), ("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", libc::SIGRTMIN() + 3)] {
-            assert_eq!(stop_signal(text), Ok(want), "{text}");
-        }
-        for text in ["0", "99", "SIGNONE", "SIGRTMIN+99", "SIGRTMIN-1"] {
-            assert!(stop_signal(text).is_err(), "{text}");
-        }
     }
 }

@@ -26,8 +26,9 @@ pub(crate) fn read(with_devices: bool) -> std::io::Result<Machine> {
     if with_devices {
         collect(Path::new("/dev"), 0, &mut devices);
     }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-    Ok(Machine { groups, bounding: bounding_set(), devices, swap_limits, hostname })
+    Ok(Machine { groups, bounding: bounding_set(), devices, swap_limits, hostname, kernel })
 }
 
 fn collect(dir: &Path, depth: usize, devices: &mut Vec<DeviceNode>) {

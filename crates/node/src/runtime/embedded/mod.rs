@@ -10,6 +10,7 @@
 
 mod capabilities;
 mod client;
+mod confinement;
 mod container;
 mod exec;
 mod machine;

@@ -112,10 +112,13 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
         let dir = self.pods_dir().join(&id);
+        let pod_group = self.pod_cgroup(&config.uid);
         match self.build(&id, &dir, config).await {
             Ok(status) => Ok(status),
             Err(error) => {
                 self.tear_down(&id, &dir).await;
+                // Another sandbox of the pod may be in it, and then it stays.
+                let _ = self.groups.remove_if_empty(&pod_group);
                 Err(error)
             }
         }
@@ -157,6 +160,11 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         }
         if config.ipc != NamespaceMode::Node {
             mounts::mount_shm(&dir.join(SHM)).map_err(|error| failed("failed to mount the pod's /dev/shm", error))?;
+        }
+        if let Some(most) = config.pids_max {
+            self.groups
+                .limit_processes(&self.pod_cgroup(&config.uid), most)
+                .map_err(|error| failed("failed to limit the pod's processes", error))?;
         }
         let machine = machine::read(false).map_err(|error| failed("failed to read the machine", error))?;
         pod_files::write(dir, &config, &ips, &machine.hostname)

@@ -49,6 +49,8 @@ pub(crate) struct Machine {
     pub(crate) swap_limits: bool,
     /// The machine's own host name.
     pub(crate) hostname: String,
+    /// Version of the kernel, as it says it.
+    pub(crate) kernel: String,
 }
 
 /// A device of the machine.
@@ -287,7 +289,14 @@ mod tests {
     use crate::runtime::{ResourceConfig, SecurityConfig};
 
     fn machine(groups: Hierarchies) -> Machine {
-        Machine { groups, bounding: u64::MAX, devices: Vec::new(), swap_limits: true, hostname: "node-1".to_owned() }
+        Machine {
+            groups,
+            bounding: u64::MAX,
+            devices: Vec::new(),
+            swap_limits: true,
+            hostname: "node-1".to_owned(),
+            kernel: "6.1".to_owned(),
+        }
     }
 
     fn v1() -> Machine {
