@@ -70,12 +70,14 @@ impl Hub {
     pub(crate) fn new(client: Client, options: Options, recorder: Recorder) -> Arc<Self> {
         let roster = options.roster.clone();
         let runs = |controllers: &[Controller]| roster.runs_any(controllers);
+        let mut world = World::default();
+        world.nodes.grace = options.node_monitor_grace;
         Arc::new(Self {
             client,
             options,
             recorder,
             rights: Rights::default(),
-            world: Mutex::default(),
+            world: Mutex::new(world),
             graph: Mutex::default(),
             customs: Mutex::default(),
             daemon_sets: Queue::open_if(runs(&[Controller::DaemonSet])),

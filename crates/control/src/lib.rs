@@ -59,6 +59,8 @@ pub struct Options {
     pub ca_pem: Option<String>,
     /// Which controllers run.
     pub roster: Roster,
+    /// How long a node may be silent before it counts as unreachable.
+    pub node_monitor_grace: decide::node_health::Grace,
 }
 
 /// Why the controllers ended before they were told to.

@@ -18,6 +18,8 @@ use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use crate::connect::{bounded, tcp};
+
 /// What we call ourselves; managers of fields are named after it.
 pub(crate) const AGENT: &str = concat!("everynode/", env!("CARGO_PKG_VERSION"));
 /// A server that went away silently is noticed within twice this, so that its successor gets our heartbeats in time.
@@ -55,7 +57,7 @@ pub(crate) async fn multiplexed(kubeconfig: &Path) -> Result<Client> {
         .http2_only(true)
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_EVERY)
-        .build(connector.enable_http2().build());
+        .build(bounded(connector.enable_http2().wrap_connector(tcp())));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))

@@ -23,7 +23,8 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<()> {
         if args.shadow {
             return shadow(args, client, shutdown).await;
         }
-        let options = Options { roster: args.controllers.clone(), ..Options::default() };
+        let options =
+            Options { roster: args.controllers.clone(), node_monitor_grace: args.nodes.grace(), ..Options::default() };
         if args.leader_elect {
             let names = (crate::identity(), args.leader_elect_resource_name.clone());
             control::run_elected(client, options, names, shutdown).await?;

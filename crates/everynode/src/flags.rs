@@ -101,6 +101,22 @@ pub(crate) struct ServerArgs {
     /// Serve the API only, without controllers and scheduler
     #[arg(long)]
     pub(crate) no_controllers: bool,
+    #[command(flatten)]
+    pub(crate) nodes: NodeMonitorArgs,
+}
+
+/// How nodes are watched over.
+#[derive(Args)]
+pub(crate) struct NodeMonitorArgs {
+    /// How long a node may be silent before it counts as unreachable, 15s or more: it is heard of every 10 seconds
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = node_monitor_grace)]
+    node_monitor_grace_period: Duration,
+}
+
+impl NodeMonitorArgs {
+    pub(crate) fn grace(&self) -> decide::node_health::Grace {
+        decide::node_health::Grace(i64::try_from(self.node_monitor_grace_period.as_secs()).unwrap_or(i64::MAX))
+    }
 }
 
 #[derive(Args)]
@@ -170,6 +186,8 @@ pub(crate) struct ControllerArgs {
     /// With --shadow: json prints an object a line
     #[arg(id = "shadow-output", long = "output", short = 'o', value_name = "FORMAT", requires = "shadow")]
     pub(crate) output: Option<ShadowOutput>,
+    #[command(flatten)]
+    pub(crate) nodes: NodeMonitorArgs,
 }
 
 /// How a shadow prints.
@@ -219,6 +237,16 @@ fn node_certificate_ttl(text: &str) -> Result<Duration, String> {
     match cli::parse_duration(text)? {
         ttl if (NODE_CERTIFICATE_TTL_MIN..=server::NODE_CERTIFICATE_TTL).contains(&ttl) => Ok(ttl),
         _ => Err("between 10s and 8760h".to_owned()),
+    }
+}
+
+/// One heartbeat and half of the next: less would call nodes lost that are well.
+const NODE_MONITOR_GRACE_MIN: Duration = Duration::from_secs(15);
+
+fn node_monitor_grace(text: &str) -> Result<Duration, String> {
+    match cli::parse_duration(text)? {
+        grace if grace >= NODE_MONITOR_GRACE_MIN => Ok(grace),
+        _ => Err("15s or more: nodes are heard of every 10 seconds".to_owned()),
     }
 }
 
@@ -340,6 +368,16 @@ mod tests {
         {
             assert_eq!(node_certificate_ttl(text).ok().map(|d| d.as_secs()), want, "{text}");
         }
+    }
+
+    #[test]
+    fn patience_with_silent_nodes() {
+        for (text, want) in [("15s", Some(15)), ("2m", Some(120)), ("14s", None), ("0", None), ("x", None)] {
+            assert_eq!(node_monitor_grace(text).ok().map(|d| d.as_secs()), want, "{text}");
+        }
+        let default = Cli::try_parse_from(["everynode", "server"]).unwrap().command;
+        let Command::Server(args) = default else { panic!("server") };
+        assert_eq!(args.nodes.grace(), decide::node_health::Grace::default());
     }
 
     #[test]

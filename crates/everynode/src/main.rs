@@ -11,6 +11,7 @@ mod agent;
 mod builtin;
 mod children;
 mod client;
+mod connect;
 mod controller;
 mod demo;
 mod down;

@@ -34,7 +34,11 @@ async fn serve(args: ServerArgs) -> Result<()> {
     server.answer_reasons(Arc::new(FromApi(server.client("system:everynode:reasons"))));
     let ca_pem = std::fs::read_to_string(&ca).with_context(|| ca.display().to_string())?;
     let controllers = (!args.no_controllers).then(|| {
-        let options = control::Options { ca_pem: Some(ca_pem), ..control::Options::default() };
+        let options = control::Options {
+            ca_pem: Some(ca_pem),
+            node_monitor_grace: args.nodes.grace(),
+            ..control::Options::default()
+        };
         let (client, stop) = (server.client("system:kube-controller-manager"), shutdown.clone());
         tokio::spawn(async move {
             match shared {

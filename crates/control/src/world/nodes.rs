@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use decide::node_health::{Heard, Verdict, Zones, judge};
+use decide::node_health::{Grace, Heard, Verdict, Zones, judge};
 use decide::schedule::Load;
 use decide::view::{NodeView, PodView};
 use jiff::Timestamp;
@@ -18,6 +18,8 @@ pub(crate) struct Nodes {
     loads: HashMap<String, Load>,
     nothing: Load,
     heard: HashMap<String, Timestamp>,
+    /// How long a node may be silent.
+    pub(crate) grace: Grace,
     zones: Zones,
     all_lost: bool,
     /// Pods that the scheduler is about to bind, by UID, with their node.
@@ -75,7 +77,7 @@ impl Nodes {
 
     /// When a node was last heard of.
     pub(crate) fn heard(&self, name: &str) -> Heard {
-        Heard { at: self.heard.get(name).copied() }
+        Heard { at: self.heard.get(name).copied(), grace: self.grace }
     }
 
     /// Notes that a node was heard of.

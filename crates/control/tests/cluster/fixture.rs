@@ -49,7 +49,7 @@ impl Cluster {
     /// Runs some controllers with this client.
     pub(crate) fn run(&mut self, client: Client, roster: Roster) {
         let stop = CancellationToken::new();
-        let options = Options { ca_pem: Some("certificate".to_owned()), roster };
+        let options = Options { ca_pem: Some("certificate".to_owned()), roster, ..Options::default() };
         self.controllers.push((stop.clone(), tokio::spawn(control::run(client, options, stop))));
     }
 

@@ -1,7 +1,7 @@
 //! The health of a node: what its silence and its conditions mean for its `Ready` condition and its taints, and which of
 //! its pods have to go.
 //!
-//! Invariants: a node is unreachable only after it was silent for [`GRACE_S`]; every taint given here is taken back when
+//! Invariants: a node is unreachable only after it was silent for [`Grace`]; every taint given here is taken back when
 //! its cause is gone; taints of others are kept, in their order; the taint that drives pods away is given no faster than
 //! the zone allows ([`Zones`]).
 //!
@@ -26,6 +26,16 @@ use zones::Drive;
 /// Seconds of silence after which a node counts as unreachable. Kubernetes' figure: five renewals missed.
 pub const GRACE_S: i64 = 50;
 
+/// Seconds of silence after which a node counts as unreachable, as whoever runs the controllers wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(pub i64);
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self(GRACE_S)
+    }
+}
+
 /// Seconds that a new node has until its first word. Kubernetes' figure.
 pub const STARTUP_GRACE_S: i64 = 60;
 
@@ -49,6 +59,8 @@ pub const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PID
 pub struct Heard {
     /// When whoever watches saw the node's lease or status change, by its own clock.
     pub at: Option<Timestamp>,
+    /// How long that lasts.
+    pub grace: Grace,
 }
 
 /// What to do about one node.
@@ -82,7 +94,7 @@ pub fn old_labels(node: &NodeView) -> BTreeMap<&'static str, String> {
 #[must_use]
 pub fn judge(node: &NodeView, heard: Heard, zones: &Zones, now: Timestamp) -> Verdict {
     let (since, grace) = match (heard.at, node.created) {
-        (Some(at), _) => (at, GRACE_S),
+        (Some(at), _) => (at, heard.grace.0),
         (None, created) => (created.unwrap_or(now), STARTUP_GRACE_S),
     };
     let due = since.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);

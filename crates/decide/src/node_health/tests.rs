@@ -21,6 +21,11 @@ fn node(ready: Option<&str>) -> NodeView {
     NodeView { name: "n".into(), created: Some(at(0)), conditions, ..NodeView::default() }
 }
 
+/// A node that was last heard of then.
+fn heard(second: i64) -> Heard {
+    Heard { at: Some(at(second)), ..Heard::default() }
+}
+
 /// Zones in which one more unhealthy node matters little.
 fn calm() -> Zones {
     let mut zones = Zones::default();
@@ -43,9 +48,19 @@ fn silence_and_conditions_become_taints() {
         ("silent", Some("True"), 50, true, &["unreachable:NoSchedule", "unreachable:NoExecute"]),
     ];
     for (what, ready, silence, lost, expect) in cases {
-        let verdict = judge(&node(*ready), Heard { at: Some(at(0)) }, &calm(), at(*silence));
+        let verdict = judge(&node(*ready), heard(0), &calm(), at(*silence));
         assert_eq!(verdict.lost, *lost, "{what}");
         assert_eq!(short(&verdict.taints.unwrap_or_default()), *expect, "{what}");
+    }
+}
+
+#[test]
+fn silence_lasts_as_long_as_one_was_told() {
+    let patient = |grace_s| Heard { grace: Grace(grace_s), ..heard(0) };
+    for (grace_s, silence, lost) in [(15, 14, false), (15, 15, true), (120, 119, false), (120, 120, true)] {
+        let verdict = judge(&node(Some("True")), patient(grace_s), &calm(), at(silence));
+        assert_eq!(verdict.lost, lost, "{grace_s} {silence}");
+        assert_eq!(verdict.look_again, (!lost).then_some(at(grace_s)), "{grace_s} {silence}");
     }
 }
 
@@ -57,7 +72,7 @@ fn recovery_takes_the_taints_back_and_keeps_those_of_others() {
         taint("mine", "NoExecute", None),
         taint(UNREACHABLE, "NoSchedule", None),
     ];
-    let verdict = judge(&node, Heard { at: Some(at(0)) }, &calm(), at(1));
+    let verdict = judge(&node, heard(0), &calm(), at(1));
     assert_eq!(short(&verdict.taints.unwrap()), ["mine:NoExecute"]);
     assert_eq!(verdict.look_again, Some(at(GRACE_S)));
 }
@@ -67,17 +82,17 @@ fn cordon_and_pressure_taint() {
     let mut node = node(Some("True"));
     node.unschedulable = true;
     node.conditions.get_mut("DiskPressure").unwrap().status = "True".into();
-    let verdict = judge(&node, Heard { at: Some(at(0)) }, &calm(), at(1));
+    let verdict = judge(&node, heard(0), &calm(), at(1));
     node.taints = verdict.taints.unwrap();
     assert_eq!(short(&node.taints), ["disk-pressure:NoSchedule", "unschedulable:NoSchedule"]);
-    assert_eq!(judge(&node, Heard { at: Some(at(0)) }, &calm(), at(1)).taints, None);
+    assert_eq!(judge(&node, heard(0), &calm(), at(1)).taints, None);
 }
 
 #[test]
 fn a_node_that_is_lost_is_told_once() {
     let mut node = node(Some("Unknown"));
     node.conditions.values_mut().for_each(|c| c.status = "Unknown".into());
-    assert!(!judge(&node, Heard { at: Some(at(0)) }, &calm(), at(100)).lost);
+    assert!(!judge(&node, heard(0), &calm(), at(100)).lost);
 }
 
 #[test]
@@ -149,7 +164,7 @@ fn zones(members: &[(&str, usize, usize)]) -> Zones {
 
 /// What happens to a node of zone `a` that is silent: driven, or when it is looked at again.
 fn judged(zones: &Zones, name: &str, now: i64) -> (bool, Option<Timestamp>) {
-    let verdict = judge(&member(name, "a", false), Heard { at: Some(at(-100)) }, zones, at(now));
+    let verdict = judge(&member(name, "a", false), heard(-100), zones, at(now));
     assert!(short(verdict.taints.as_ref().unwrap()).contains(&"unreachable:NoSchedule".to_owned()));
     (verdict.drives, verdict.look_again)
 }
@@ -178,7 +193,7 @@ fn one_node_of_a_zone_drives_away_at_a_time() {
     assert_eq!(judged(&zones, "u-2", 1), (false, Some(at(10))));
     assert_eq!(judged(&zones, "u-1", 1), (true, None), "it may try again");
     assert_eq!(judged(&zones, "u-2", 10), (true, None));
-    let other = judge(&member("u-9", "b", false), Heard { at: Some(at(-100)) }, &zones, at(1));
+    let other = judge(&member("u-9", "b", false), heard(-100), &zones, at(1));
     assert!(other.drives, "zones do not wait for each other");
 }
 
@@ -199,9 +214,9 @@ fn when_all_is_lost_nobody_is_driven_away() {
     assert_eq!(judged(&all_lost, "u-1", 0), (false, None));
     let mut driven = member("u-1", "a", false);
     driven.taints = vec![taint(UNREACHABLE, "NoExecute", None), taint("mine", "NoExecute", None)];
-    let verdict = judge(&driven, Heard { at: Some(at(-100)) }, &all_lost, at(0));
+    let verdict = judge(&driven, heard(-100), &all_lost, at(0));
     assert_eq!(short(&verdict.taints.unwrap()), ["mine:NoExecute", "unreachable:NoSchedule"]);
-    assert!(!judge(&driven, Heard { at: Some(at(-100)) }, &calm(), at(0)).drives, "once is enough");
+    assert!(!judge(&driven, heard(-100), &calm(), at(0)).drives, "once is enough");
 }
 
 #[test]
@@ -209,7 +224,7 @@ fn the_last_healthy_node_that_falls_silent_counts_at_once() {
     let mut zones = Zones::default();
     let silent = member("n", "a", true);
     zones.change(None, Some(&silent));
-    let verdict = judge(&silent, Heard { at: Some(at(-100)) }, &zones, at(0));
+    let verdict = judge(&silent, heard(-100), &zones, at(0));
     assert_eq!((verdict.lost, short(&verdict.taints.unwrap())), (true, vec!["unreachable:NoSchedule".to_owned()]));
 }
 
@@ -219,7 +234,7 @@ fn a_driven_node_keeps_its_taint_when_the_reason_changes() {
     node.taints = vec![taint(NOT_READY, "NoExecute", None)];
     let mut zones = zones(&[("a", 9, 3)]);
     zones.drove(&member("u-1", "a", false), at(0));
-    let taints = judge(&node, Heard { at: Some(at(-100)) }, &zones, at(1)).taints.unwrap();
+    let taints = judge(&node, heard(-100), &zones, at(1)).taints.unwrap();
     assert_eq!(short(&taints), ["unreachable:NoSchedule", "unreachable:NoExecute"]);
 }
 
@@ -274,7 +289,7 @@ fn every_condition_has_its_taint() {
     for (kind, status, expect) in cases {
         let mut node = node(Some("True"));
         node.conditions.entry((*kind).to_owned()).or_default().status = (*status).to_owned();
-        let verdict = judge(&node, Heard { at: Some(at(0)) }, &calm(), at(1));
+        let verdict = judge(&node, heard(0), &calm(), at(1));
         assert_eq!(short(&verdict.taints.unwrap_or_default()), *expect, "{kind} {status}");
     }
 }

@@ -7,34 +7,25 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use anyhow::Result;
 use http::header::{HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Client;
 use kube::client::Body;
 use kube::client::retry::RetryPolicy;
 use node::agent::Clients;
-use tokio::net::TcpStream;
 use tower::retry::RetryLayer;
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Service, ServiceBuilder};
 
 use super::chooser::Chooser;
 use super::identity::Identity;
 use crate::client::{AGENT, PING_EVERY};
-
-/// A server that does not take a connection within this, handshake included, is gone: far above what a slow one takes,
-/// and short enough that the next one gets the node's heartbeat before the node counts as lost.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-
-type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+use crate::connect::{Connector, bounded, tcp};
 
 /// The servers, and connections to one of them.
 pub(crate) struct Link {
@@ -141,25 +132,6 @@ impl Connections {
         let own = Http::builder(TokioExecutor::new()).build(bounded(own.wrap_connector(tcp())));
         Ok(Self { servers: identity.servers.clone(), shared, own })
     }
-}
-
-fn tcp() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector
-}
-
-/// Gives up connecting after [`CONNECT_MAX`].
-fn bounded(connector: hyper_rustls::HttpsConnector<HttpConnector>) -> Connector {
-    BoxCloneSyncService::new(connector.map_future(|connecting| {
-        Box::pin(async move {
-            match tokio::time::timeout(CONNECT_MAX, connecting).await {
-                Ok(done) => done,
-                Err(_) => Err(format!("no connection within {CONNECT_MAX:?}").into()),
-            }
-        })
-    }))
 }
 
 /// The link as kube's clients take it.

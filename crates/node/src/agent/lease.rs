@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use rand::Rng as _;
 use serde_json::json;
 
 use super::Agent;
@@ -21,6 +22,9 @@ const DURATION_SECONDS: i32 = 40;
 const NAMESPACE: &str = "kube-node-lease";
 /// Wait for a Node that is not registered yet: its lease has to be there before anybody misses it.
 const NODE_WAIT: Duration = Duration::from_millis(250);
+/// Wait after a renewal that failed: a node whose line is back is heard of soon. Part of it is chance, so that the nodes of a
+/// fleet do not come back in one moment.
+const RETRY_AFTER: Duration = Duration::from_secs(4);
 /// One request may take this long: a renewal that hangs must not cost the next one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -46,6 +50,9 @@ pub(super) async fn keep<R>(agent: &Arc<Agent<R>>) {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("no answer within {REQUEST_TIMEOUT:?}")),
         };
+        if error.is_some() {
+            ticks.reset_after(RETRY_AFTER.mul_f64(rand::rng().random_range(0.5..1.0)));
+        }
         match &error {
             Some(error) if !failing => tracing::warn!("lease {NAMESPACE}/{name} can't be renewed: {error}"),
             None if failing => tracing::info!("lease {NAMESPACE}/{name} is renewed again"),

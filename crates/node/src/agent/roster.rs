@@ -42,10 +42,11 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
             () = agent.shutdown.cancelled() => break,
             event = watch.next() => match event {
                 Some(Ok(event)) => {
-                    if failing {
+                    // A list that begins has asked nobody yet.
+                    if failing && !matches!(event, Event::Init) {
                         tracing::info!("node {}: the API server answers again", agent.options.node_name);
+                        failing = false;
                     }
-                    failing = false;
                     listed |= matches!(event, Event::InitDone);
                     roster.hear(event).await;
                 }
