@@ -128,7 +128,7 @@ async fn volume_mount<R>(
     Ok(Mount {
         host_path,
         container_path: PathBuf::from(&mount.mount_path),
-        readonly: mount.read_only == Some(true),
+        readonly: mount.read_only == Some(true) || volumes::is_read_only(pod, &mount.name),
         propagation: match mount.mount_propagation.as_deref() {
             Some("HostToContainer") => MountPropagation::HostToContainer,
             Some("Bidirectional") => MountPropagation::Bidirectional,

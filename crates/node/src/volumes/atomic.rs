@@ -93,7 +93,9 @@ fn links(dir: &Path, files: &Files) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if !name.starts_with("..") && !wanted.contains(&name.as_ref()) {
+        // A directory is a place for another volume.
+        let old = !name.starts_with("..") && !wanted.contains(&name.as_ref()) && !entry.file_type()?.is_dir();
+        if old {
             std::fs::remove_file(entry.path())?;
         }
     }
@@ -137,6 +139,18 @@ mod tests {
         assert_eq!((read(dir, "a").as_deref(), read(dir, "d").as_deref()), (Some("3"), Some("4")));
         assert!(!dir.join("b").exists() && !dir.join(first).exists());
         assert!(std::fs::symlink_metadata(dir.join("b")).is_err());
+    }
+
+    #[test]
+    fn places_for_other_volumes_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        write(dir, &files(&[("a", "1")]), None).unwrap();
+        std::fs::create_dir(dir.join("nested")).unwrap();
+        for text in ["1", "2"] {
+            write(dir, &files(&[("a", text)]), None).unwrap();
+            assert!(dir.join("nested").is_dir() && read(dir, "a").as_deref() == Some(text));
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod atomic;
 mod empty_dir;
 mod host_path;
 mod mounts;
+mod nested;
 mod payload;
 mod sub_path;
 
@@ -150,13 +151,14 @@ async fn one<R>(agent: &Agent<R>, pod: &Pod, ips: &Ips, index: usize, volume: &V
     if let Some(kind) = payload::kind(volume) {
         let target = place(&pod_dir, kind.directory(), &volume.name);
         let files = payload::files(agent, pod, ips, volume, &target).await?;
-        let group = fs_group(pod);
+        let (group, nested) = (fs_group(pod), nested::places(pod, &volume.name));
         return blocking(target, move |dir| {
             std::fs::create_dir_all(dir)?;
             if kind.secret() {
                 mounts::tmpfs(dir, "mode=0755")?;
             }
-            atomic::write(dir, &files, group)
+            atomic::write(dir, &files, group)?;
+            nested.iter().try_for_each(|place| std::fs::create_dir_all(dir.join(place)))
         })
         .await;
     }
@@ -175,6 +177,11 @@ async fn one<R>(agent: &Agent<R>, pod: &Pod, ips: &Ips, index: usize, volume: &V
 fn unsupported(volume: &Volume) -> Option<String> {
     let value = serde_json::to_value(volume).ok()?;
     value.as_object()?.keys().find(|k| !matches!(k.as_str(), "name" | "emptyDir")).cloned()
+}
+
+/// True for a volume of files that the node writes: containers only read them, whatever their mount says.
+pub(crate) fn is_read_only(pod: &Pod, name: &str) -> bool {
+    volumes(pod).iter().any(|v| v.name == name && payload::kind(v).is_some())
 }
 
 /// True when the pod has volumes whose contents may change while it runs.
