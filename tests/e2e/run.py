@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, classes, faults, host, images, joining, leaving, network, rollouts, shared_store, streams, suites, units, why, words
+import attach, chapter, classes, faultrun, faults, host, images, joining, leaving, machines, network, on_containerd, rollouts, shapes, shared_store, streams, suites, units, why, words
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -83,6 +83,12 @@ def main():
             joining.play(report, everynode, TOOLS, folder, archives["nginx:1.27"])
         if only in "a machine joins: systemd":
             units.play(report, everynode, folder, archives["fluent/fluentd:v1.16"])
+        if only in "a machine joins: containerd":
+            on_containerd.play(report, everynode, TOOLS, folder, archives["fluent/fluentd:v1.16"])
+        if only in "machines":
+            machines.play(report, everynode, folder, [archives["fluent/fluentd:v1.16"]])
+        if only in "fault run":
+            faultrun.play(report, everynode, folder, [archives["fluent/fluentd:v1.16"]])
         case("boot without the server, and shutdown", leaving.boot_without_the_server_and_shutdown, everynode, folder, archives["nginx:1.27"])
         up = [everynode, "up", "--nodes", "3", "--data-dir", data_dir, "--listen", f"0.0.0.0:{port}", "--detach", "--verbose",
               "--registry-mirror", f"docker.io=http://127.0.0.1:{registry.port}"]
@@ -110,6 +116,8 @@ def main():
                      faults.acknowledged_writes_survive_kill, faults.killed_agents_and_server_harm_no_daemon):
             if not case(body.__name__.replace("_", " "), body, k, data_dir):
                 k("delete", "daemonsets,pods", "--all", "--grace-period=1", check=False)
+        if any(only in f"manifests: {name}" for name in shapes.NAMES):
+            shapes.play(report, k, folder, data_dir, lambda name: only in name)
         case("host ports", network.host_ports, k)
         case("node classes", classes.node_classes, k)
         case("metrics of nodes", network.metrics, k)
