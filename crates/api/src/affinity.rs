@@ -4,6 +4,8 @@
 //! selects no node; a term that cannot be read selects no node and is reported only when no other
 //! term selects the node.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
 };
@@ -40,7 +42,7 @@ pub fn matches_node_selector(selector: &NodeSelector, node: &Node) -> Result<boo
 /// # Errors
 /// The affinity allows the node by no term and some term cannot be read.
 pub fn matches_required_node_affinity(pod: &PodSpec, node: &Node) -> Result<bool, SelectorError> {
-    let empty = std::collections::BTreeMap::new();
+    let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     if let Some(set) = &pod.node_selector
         && !set.iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -51,6 +53,44 @@ pub fn matches_required_node_affinity(pod: &PodSpec, node: &Node) -> Result<bool
     match affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref()) {
         Some(selector) => matches_node_selector(selector, node),
         None => Ok(true),
+    }
+}
+
+/// A node selector that is held against many nodes: read once.
+#[derive(Debug)]
+pub struct NodeTerms(Vec<Term>);
+
+#[derive(Debug)]
+struct Term {
+    labels: Labels,
+    fields: Vec<NodeSelectorRequirement>,
+}
+
+impl NodeTerms {
+    /// Reads a node selector. Terms that cannot be read select no node.
+    #[must_use]
+    pub fn read(selector: &NodeSelector) -> Self {
+        let path = Path::none();
+        let one = |term: &NodeSelectorTerm| {
+            let expressions = term.match_expressions.as_deref().unwrap_or_default();
+            let fields = term.match_fields.clone().unwrap_or_default();
+            if expressions.is_empty() && fields.is_empty() {
+                return None;
+            }
+            let requirements =
+                expressions.iter().map(|e| label_requirement(e, &path)).collect::<Result<_, _>>().ok()?;
+            fields.iter().try_for_each(|field| matches_field(field, "", &path).map(drop)).ok()?;
+            Some(Term { labels: Labels::of(requirements), fields })
+        };
+        Self(selector.node_selector_terms.iter().filter_map(one).collect())
+    }
+
+    /// Whether a node with this name and these labels is selected by one of the terms.
+    #[must_use]
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        let path = Path::none();
+        let is = |field: &NodeSelectorRequirement| matches_field(field, name, &path).unwrap_or_default();
+        self.0.iter().any(|term| term.fields.iter().all(is) && term.labels.matches(labels))
     }
 }
 
@@ -82,7 +122,11 @@ fn matches_term(term: &NodeSelectorTerm, node: &Node, path: &Path) -> Result<boo
         }
     }
     for (i, field) in fields.iter().enumerate() {
-        match matches_field(field, node, &path.child("matchFields").index(i)) {
+        match matches_field(
+            field,
+            node.metadata.name.as_deref().unwrap_or_default(),
+            &path.child("matchFields").index(i),
+        ) {
             Ok(holds) => matched &= holds,
             Err(error) => errors.push(SelectorError(error.to_string())),
         }
@@ -112,7 +156,7 @@ fn label_requirement(expression: &NodeSelectorRequirement, path: &Path) -> Resul
 }
 
 /// Fields are few: a node has `metadata.name`, any other field is the empty text.
-fn matches_field(field: &NodeSelectorRequirement, node: &Node, path: &Path) -> Result<bool, FieldError> {
+fn matches_field(field: &NodeSelectorRequirement, name: &str, path: &Path) -> Result<bool, FieldError> {
     let values = field.values.as_deref().unwrap_or_default();
     let wanted = match field.operator.as_str() {
         "In" => true,
@@ -122,7 +166,6 @@ fn matches_field(field: &NodeSelectorRequirement, node: &Node, path: &Path) -> R
     let [value] = values else {
         return Err(FieldError::invalid(&path.child("values"), values.to_vec(), "must have one element"));
     };
-    let name = node.metadata.name.as_deref().unwrap_or("");
     if name.is_empty() {
         return Ok(true); // without a name there are no fields to compare
     }

@@ -1,4 +1,4 @@
-//! The DaemonSet controller: takes a snapshot, asks `decide::daemonset`, carries the plan out.
+//! The DaemonSet controller: has a plan made (`planner`) and carries it out.
 //!
 //! Invariants: a set is planned only on data that shows its own last writes; a failed write of history ends the plan
 //! before pods are touched; what a policy is to remember is stored before anything else is written; the status is written once per plan, whatever became of the writes, and at most every
@@ -6,28 +6,25 @@
 //!
 //! Absent: any decision.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::selector::Labels;
-use decide::daemonset::{self, Action, Directive, KIND, Observed, Plan};
+use decide::daemonset::{self, Action, KIND, Plan};
 use decide::node_readiness;
-use decide::view::{NodeView, PodView};
-use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::carry::{self, Carrier};
 use crate::hub::{Hub, until};
 use crate::key::Key;
-use crate::limits::{STATUS_PAUSE, WRITES_SEEN_POLL};
-use crate::policy::{self, Governing};
+use crate::limits::{GATHER, REST_FACTOR, REST_MAX, STATUS_PAUSE};
+use crate::planner::{self, Planned};
+use crate::policy;
 use crate::readiness;
 use crate::record::{About, Event};
 use crate::wire::{self, Deletion, Patch};
-use crate::world::{World, version};
+use crate::world::version;
 use crate::{Sync, SyncError};
 
 /// Name of the source of its events.
@@ -35,32 +32,23 @@ const SOURCE: &str = "daemonset-controller";
 /// The kind in what was written.
 pub(crate) const PLURAL: &str = "daemonsets";
 
-/// Everything that a plan is made from.
-pub(crate) struct Snapshot {
-    set: Arc<DaemonSet>,
-    nodes: Vec<Arc<NodeView>>,
-    pods: Vec<Arc<PodView>>,
-    revisions: Vec<Arc<ControllerRevision>>,
-    namespace_nodes: Option<Labels>,
-    backoff: BTreeMap<String, daemonset::Backoff>,
-    policy: Option<Arc<Governing>>,
-}
-
 /// Plans one set and carries the plan out.
 pub(crate) async fn sync(hub: Arc<Hub>, key: Key) -> Sync {
-    let Some(snapshot) = snapshot(&hub, &key) else { return Ok(()) };
-    let plan = snapshot.plan(Timestamp::now());
-    let uid = snapshot.set.metadata.uid.clone().unwrap_or_default();
+    let begun = Instant::now();
+    let Some(planned) = planner::plan(&hub, &key) else { return Ok(()) };
+    hub.daemon_sets.rest(&key, (begun.elapsed() * REST_FACTOR).clamp(GATHER, REST_MAX));
+    let Planned { set, policy, plan } = &planned;
+    let uid = set.metadata.uid.clone().unwrap_or_default();
     let about = About { api_version: daemonset::API_VERSION, kind: KIND, key: key.clone(), uid: uid.clone() };
     let carrier = Carrier { hub: hub.clone(), set: (PLURAL, key.clone()), source: SOURCE, about };
-    if let (Some(governing), Some(memory)) = (&snapshot.policy, &plan.memory) {
+    if let (Some(governing), Some(memory)) = (policy, &plan.memory) {
         policy::remember(&carrier, governing, memory).await?;
     }
-    let known = plan.backoff.clone();
-    if known.is_empty() {
+    // A fleet keeps them itself.
+    if plan.backoff.is_empty() {
         hub.world().backoff.remove(&uid);
     } else {
-        hub.world().backoff.insert(uid, known);
+        hub.world().backoff.insert(uid, plan.backoff.clone());
     }
     for event in &plan.events {
         let (warning, reason, message) = (event.warning, event.reason, event.message.clone());
@@ -69,63 +57,12 @@ pub(crate) async fn sync(hub: Arc<Hub>, key: Key) -> Sync {
     if let Some(at) = plan.requeue_at {
         hub.daemon_sets.add_after(key.clone(), until(at));
     }
-    let outcome = carry_out(&carrier, &snapshot, &plan).await;
-    let stored = store_status(&carrier, &snapshot.set, &plan).await;
+    let outcome = carry_out(&carrier, set, plan).await;
+    let stored = store_status(&carrier, set, plan).await;
     outcome.and(stored)
 }
 
-/// What is known of a set; nothing while its own last writes do not show.
-pub(crate) fn snapshot(hub: &Hub, key: &Key) -> Option<Snapshot> {
-    let mut world = hub.world();
-    let Some(set) = world.daemon_sets.get(key).cloned() else {
-        world.written.forget(&(PLURAL, key.clone()));
-        return None;
-    };
-    if !world.has_seen_writes(&(PLURAL, key.clone())) {
-        drop(world);
-        hub.daemon_sets.add_after(key.clone(), WRITES_SEEN_POLL);
-        return None;
-    }
-    let uid = set.metadata.uid.as_deref().unwrap_or_default();
-    Some(Snapshot {
-        nodes: world.nodes.iter().map(|(_, node)| node.clone()).collect(),
-        pods: world.pods.claimable(uid, &key.namespace),
-        revisions: World::in_namespace(&world.revisions, &key.namespace).cloned().collect(),
-        namespace_nodes: world.namespace_nodes(&key.namespace),
-        backoff: world.backoff.get(uid).cloned().unwrap_or_default(),
-        policy: policy::of(&world, &set),
-        set,
-    })
-}
-
-impl Snapshot {
-    fn plan(&self, now: Timestamp) -> Plan {
-        self.observe(|set, observed| daemonset::plan(set, observed, now))
-    }
-
-    /// Hands the set and what is around it to `look`.
-    pub(crate) fn observe<T>(&self, look: impl FnOnce(&DaemonSet, Observed<'_>) -> T) -> T {
-        let nodes: BTreeMap<String, &NodeView> = self.nodes.iter().map(|n| (n.name.clone(), n.as_ref())).collect();
-        let pods: Vec<&PodView> = self.pods.iter().map(AsRef::as_ref).collect();
-        let revisions: Vec<&ControllerRevision> = self.revisions.iter().map(AsRef::as_ref).collect();
-        let name = self.set.metadata.name.as_deref().unwrap_or_default();
-        let uid = self.set.metadata.uid.as_deref().unwrap_or_default();
-        let observed = Observed {
-            nodes: &nodes,
-            pods: &pods,
-            revisions: &revisions,
-            namespace_nodes: self.namespace_nodes.as_ref(),
-            backoff: &self.backoff,
-            policy: self
-                .policy
-                .as_deref()
-                .map(|governing| Directive { policy: &governing.policy, memory: governing.object.memory(name, uid) }),
-        };
-        look(&self.set, observed)
-    }
-}
-
-async fn carry_out(carrier: &Carrier, snapshot: &Snapshot, plan: &Plan) -> Sync {
+async fn carry_out(carrier: &Carrier, set: &DaemonSet, plan: &Plan) -> Sync {
     let adopts = |a: &Action| matches!(a, Action::AdoptPod(_) | Action::AdoptRevision(_));
     if plan.actions.iter().any(adopts) {
         carrier.check_alive(wire::daemon_sets()).await?;
@@ -137,13 +74,13 @@ async fn carry_out(carrier: &Carrier, snapshot: &Snapshot, plan: &Plan) -> Sync 
             Action::DeletePod(pod) => deletions.push((pod.name.clone(), pod.uid.clone())),
             Action::CreatePod(node) => creations.push(node.clone()),
             Action::DeleteRevision(_) | Action::RestoreTemplate(_) => last.push(action),
-            other => history_or_claim(carrier, &snapshot.set, other).await?,
+            other => history_or_claim(carrier, set, other).await?,
         }
     }
     let deleted = carry::delete_pods(carrier, deletions).await;
     let waits = readiness::is_wanted(&carrier.hub.world());
     let pod = |node: &String| {
-        let mut pod = plan.pod(&snapshot.set, node);
+        let mut pod = plan.pod(set, node);
         if waits {
             node_readiness::tolerate(&mut pod);
         }
@@ -152,7 +89,7 @@ async fn carry_out(carrier: &Carrier, snapshot: &Snapshot, plan: &Plan) -> Sync 
     let created = carry::create_pods(carrier, creations.iter().map(pod)).await;
     deleted.and(created)?;
     for action in last {
-        history_or_claim(carrier, &snapshot.set, action).await?;
+        history_or_claim(carrier, set, action).await?;
     }
     Ok(())
 }

@@ -258,6 +258,7 @@ fn forget(hub: &Hub, metadata: &ObjectMeta) {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let mut world = hub.world();
     world.backoff.remove(uid);
+    world.fleets.forget(uid);
     world.told.remove(uid);
 }
 

@@ -23,6 +23,7 @@ mod key;
 mod limits;
 mod namespaces;
 mod nodes;
+mod planner;
 mod podgc;
 mod policy;
 mod queue;

@@ -19,12 +19,24 @@ pub(crate) const WRITES_SEEN_MAX: Duration = Duration::from_secs(30);
 /// How often a key that waits for its own writes looks, in case what it waits for raises no event.
 pub(crate) const WRITES_SEEN_POLL: Duration = Duration::from_millis(200);
 
-/// A key rests for this many times as long as its last sync took, so that a stream of small changes to a large set
-/// costs a bounded share of the processor.
+/// A key rests for this many times as long as its last sync took (that of a DaemonSet: as its plan took), so that a stream of
+/// small changes to a large set costs a bounded share of the processor.
 pub(crate) const REST_FACTOR: u32 = 4;
 
 /// Longest rest of a key between two syncs: what a user notices.
 pub(crate) const REST_MAX: Duration = Duration::from_millis(500);
+
+/// How long a DaemonSet waits after a change of one of its pods for more of them, so that a rollout in which hundreds of pods
+/// change every second is not answered one by one. Nobody notices it.
+pub(crate) const GATHER: Duration = Duration::from_millis(5);
+
+/// How often a plan that was made from changes is held against one that is made from everything. A difference is a mistake
+/// of ours, which is told and mended then; seldom enough that the look at everything costs nothing.
+pub(crate) const FLEET_CHECK_PERIOD: Duration = Duration::from_secs(600);
+
+/// Changes that are noted for a DaemonSet that nobody looks at: beyond so many it is no dearer to begin anew, and names need
+/// room too.
+pub(crate) const FLEET_CHANGES_MAX: usize = 10_000;
 
 /// Pause between two writes of a DaemonSet's status that tell only of progress: a large rollout would otherwise write it
 /// several times for each pod, and wait for each write to come back. Short enough that nobody who watches notices.

@@ -31,6 +31,8 @@ struct State<K> {
     /// Keys added while in work.
     again: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
+    /// How long keys in work rest afterwards.
+    rests: HashMap<K, Duration>,
     counter: u64,
 }
 
@@ -42,6 +44,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             working: HashSet::new(),
             again: HashMap::new(),
             failures: HashMap::new(),
+            rests: HashMap::new(),
             counter: 0,
         };
         Self { state: Mutex::new(state), is_closed: false, wake: Notify::new() }
@@ -108,10 +111,16 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         Ok(key)
     }
 
-    /// The work on a key is over; it may come again after `rest` at the earliest.
+    /// Says how long a key in work rests afterwards, which is otherwise up to whoever gives it back.
+    pub(crate) fn rest(&self, key: &K, rest: Duration) {
+        self.lock().rests.insert(key.clone(), rest);
+    }
+
+    /// The work on a key is over; it may come again after `rest` at the earliest, unless another rest was said.
     pub(crate) fn done(&self, key: &K, rest: Duration) {
         let mut state = self.lock();
         state.working.remove(key);
+        let rest = state.rests.remove(key).unwrap_or(rest);
         if let Some(at) = state.again.remove(key) {
             let at = at.max(Instant::now() + rest);
             state.insert(key.clone(), at);
@@ -196,6 +205,24 @@ mod tests {
         queue.done(&"a", 3 * S);
         assert_eq!(queue.next().await, "a");
         assert_eq!(done.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_works_on_a_key_may_say_how_long_it_rests() {
+        let queue = Queue::new();
+        for expect in [1, 3] {
+            queue.add("a");
+            assert_eq!(queue.next().await, "a");
+            queue.add("a");
+            if expect == 1 {
+                queue.rest(&"a", S);
+            }
+            let done = Instant::now();
+            queue.done(&"a", 3 * S);
+            assert_eq!(queue.next().await, "a");
+            assert_eq!(done.elapsed().as_secs(), expect);
+            queue.done(&"a", Duration::ZERO);
+        }
     }
 
     #[tokio::test(start_paused = true)]

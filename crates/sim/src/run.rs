@@ -30,13 +30,14 @@ pub fn run(seed: u64) -> Result<(), String> {
         }
         truth.pass(time(&mut random));
         let before = truth.clone();
-        if let Some(synced) = controller.sync(&mut truth, &mut random, FAULTS) {
-            check::step(&before, &synced).map_err(|why| format!("seed {seed}, step {step}: {why}"))?;
+        let told = |why| format!("seed {seed}, step {step}: {why}");
+        if let Some(synced) = controller.sync(&mut truth, &mut random, FAULTS).map_err(told)? {
+            check::step(&before, &synced).map_err(told)?;
         }
     }
     let mut last = String::new();
     for _ in 0..PEACE_MAX {
-        controller.sync(&mut truth, &mut random, Faults::NONE);
+        controller.sync(&mut truth, &mut random, Faults::NONE).map_err(|why| format!("seed {seed}: {why}"))?;
         truth.nodes_work(&mut random, 100);
         truth.pass(3);
         let fresh = Controller::new(&truth);
@@ -99,7 +100,7 @@ mod tests {
             let mut controller = Controller::new(&truth);
             for _ in 0..STEPS {
                 truth.happen(&mut random);
-                controller.sync(&mut truth, &mut random, FAULTS);
+                controller.sync(&mut truth, &mut random, FAULTS).unwrap();
             }
             format!("{truth:?}")
         };

@@ -21,7 +21,7 @@ pub(super) fn seen(hub: &Hub, seen: Seen<Node>) {
     match seen {
         Seen::Applied(node) => {
             let view = Arc::new(NodeView::from(node.as_ref()));
-            let before = hub.world().nodes.put(view.clone());
+            let before = hub.world().put_node(view.clone());
             changed(hub, before.as_deref(), &view);
         }
         Seen::Gone(key) => gone(hub, &key.name),
@@ -76,7 +76,7 @@ fn essence(node: &NodeView) -> NodeView {
 }
 
 fn gone(hub: &Hub, name: &str) {
-    let before = hub.world().nodes.remove(name);
+    let before = hub.world().remove_node(name);
     hub.nodes.add(name.to_owned());
     turned(hub);
     scheduler::pods_changed(hub);

@@ -9,6 +9,7 @@ use kube::Resource;
 
 use crate::hub::Hub;
 use crate::key::Key;
+use crate::limits::GATHER;
 use crate::watch::Seen;
 use crate::world::World;
 use crate::{daemonset, disruption, readiness, replicaset, scheduler};
@@ -18,12 +19,7 @@ pub(super) fn seen(hub: &Hub, seen: Seen<Pod>) {
         Seen::Applied(pod) => {
             let view = Arc::new(PodView::from(pod.as_ref()));
             let key = Key::of(&pod.metadata);
-            let before = {
-                let mut world = hub.world();
-                let before = world.pods.put(key.clone(), view.clone());
-                world.nodes.pod_changed(before.as_ref(), Some(&view));
-                before
-            };
+            let before = hub.world().put_pod(key.clone(), view.clone());
             wake(hub, &key, before.as_deref(), Some(&view));
         }
         Seen::Gone(key) => gone(hub, &key),
@@ -41,8 +37,7 @@ pub(super) fn seen(hub: &Hub, seen: Seen<Pod>) {
 fn gone(hub: &Hub, key: &Key) {
     let before = {
         let mut world = hub.world();
-        let Some(before) = world.pods.remove(key) else { return };
-        world.nodes.pod_changed(Some(&before), None);
+        let Some(before) = world.remove_pod(key) else { return };
         world.parked.take(key);
         if let Some(owner) = &before.controller {
             let plural = if owner.kind == "DaemonSet" { daemonset::PLURAL } else { replicaset::PLURAL };
@@ -85,7 +80,7 @@ fn wake(hub: &Hub, key: &Key, before: Option<&PodView>, after: Option<&PodView>)
 fn wake_controller(hub: &Hub, namespace: &str, owner: &Controller) {
     let key = Key::new(namespace, &owner.name);
     match owner.kind.as_str() {
-        "DaemonSet" => hub.daemon_sets.add(key),
+        "DaemonSet" => hub.daemon_sets.add_after(key, GATHER),
         "ReplicaSet" => hub.replica_sets.add(key),
         _ => {}
     }

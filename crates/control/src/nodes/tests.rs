@@ -19,7 +19,7 @@ fn pod(name: &str, ready: bool) -> PodView {
 }
 
 fn put(hub: &Hub, pod: PodView) {
-    hub.world().pods.put(Key::new(&pod.namespace, &pod.name), Arc::new(pod));
+    hub.world().put_pod(Key::new(&pod.namespace, &pod.name), Arc::new(pod));
 }
 
 #[tokio::test]
@@ -27,8 +27,8 @@ async fn a_silent_node_is_told_lost_with_its_pods_and_tainted() {
     let (hub, requests) = hub(|_, _| (200, json!({"metadata": {}})));
     {
         let mut world = hub.world();
-        world.nodes.put(Arc::new(healthy("n")));
-        world.nodes.put(Arc::new(healthy("other")));
+        world.put_node(Arc::new(healthy("n")));
+        world.put_node(Arc::new(healthy("other")));
         world.nodes.hear("n", Timestamp::UNIX_EPOCH);
     }
     put(&hub, pod("ready", true));
@@ -59,7 +59,7 @@ async fn pods_that_do_not_tolerate_are_told_why_and_deleted() {
     tainted.taints = vec![Taint { key: "a".into(), effect: "NoExecute".into(), ..Taint::default() }];
     {
         let mut world = hub.world();
-        world.nodes.put(Arc::new(tainted.clone()));
+        world.put_node(Arc::new(tainted.clone()));
         world.nodes.hear("n", Timestamp::now());
     }
     put(&hub, pod("goes", true));
@@ -81,7 +81,7 @@ async fn pods_that_do_not_tolerate_are_told_why_and_deleted() {
     assert_eq!(lock(&hub.leaving)["n"], [Key::new("x", "later")].into());
 
     tainted.taints.clear();
-    hub.world().nodes.put(Arc::new(tainted));
+    hub.world().put_node(Arc::new(tainted));
     sync(hub.clone(), "n".to_owned()).await.unwrap();
     assert!(lock(&hub.leaving).is_empty(), "nobody leaves any more");
 }

@@ -22,7 +22,7 @@ use crate::key::Key;
 use crate::limits::WORKERS;
 use crate::record::Recorder;
 use crate::roster::{Controller, Roster};
-use crate::{Error, Options, Sync, daemonset};
+use crate::{Error, Options, Sync, planner};
 
 /// Whom a look is told to: the namespace and the name of the DaemonSet, and what was found.
 type Tell = dyn Fn(&str, &Look) + Send + std::marker::Sync;
@@ -68,7 +68,7 @@ pub async fn shadow(
 
 impl Shadow {
     fn look(&self, hub: &Hub, key: Key) -> Sync {
-        let Some(snapshot) = daemonset::snapshot(hub, &key) else {
+        let Some(snapshot) = planner::snapshot(hub, &key) else {
             lock(&self.seen).remove(&key);
             return Ok(());
         };

@@ -5,6 +5,7 @@
 //!
 //! Absent: whole pods and nodes (views are kept), managed fields, owners of objects (`graph`).
 
+mod fleets;
 mod nodes;
 mod parked;
 mod pods;
@@ -15,13 +16,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::selector::Labels;
-use decide::daemonset::{self, Backoff};
+use decide::daemonset::{self, Backoff, Demands};
+use decide::view::{NodeView, PodView};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, ReplicaSet};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use tokio::time::Instant;
 
+pub(crate) use fleets::{Fleets, Taken};
 pub(crate) use nodes::Nodes;
 pub(crate) use parked::Parked;
 pub(crate) use pods::Pods;
@@ -42,11 +45,12 @@ pub(crate) struct World {
     pub(crate) budgets: BTreeMap<Key, Arc<PodDisruptionBudget>>,
     pub(crate) policies: BTreeMap<Key, Arc<Governing>>,
     pub(crate) written: Written,
+    pub(crate) fleets: Fleets,
     /// Pods that fit nowhere.
     pub(crate) parked: Parked,
     /// When the status of a DaemonSet was stored last, by UID of the set.
     pub(crate) told: HashMap<String, Instant>,
-    /// Failed pods of DaemonSets by UID of the set.
+    /// Failed pods of DaemonSets by UID of the set, unless their fleet knows of them.
     pub(crate) backoff: HashMap<String, BTreeMap<String, Backoff>>,
 }
 
@@ -68,6 +72,45 @@ impl World {
                 metadata.map(|m| version(m.resource_version.as_ref()))
             },
         )
+    }
+
+    /// Keeps a pod; returns what was kept before.
+    pub(crate) fn put_pod(&mut self, key: Key, pod: Arc<PodView>) -> Option<Arc<PodView>> {
+        let before = self.pods.put(key.clone(), pod.clone());
+        self.nodes.pod_changed(before.as_ref(), Some(&pod));
+        self.fleets.pod_changed(&key, before.as_deref(), Some(&pod));
+        before
+    }
+
+    /// Drops a pod; returns what was kept.
+    pub(crate) fn remove_pod(&mut self, key: &Key) -> Option<Arc<PodView>> {
+        let before = self.pods.remove(key)?;
+        self.nodes.pod_changed(Some(&before), None);
+        self.fleets.pod_changed(key, Some(&before), None);
+        Some(before)
+    }
+
+    /// Keeps a node; returns what was kept before.
+    pub(crate) fn put_node(&mut self, node: Arc<NodeView>) -> Option<Arc<NodeView>> {
+        let before = self.nodes.put(node.clone());
+        if before.as_ref().is_none_or(|before| !Demands::sees_the_same(before, &node)) {
+            self.fleets.node_changed(&node.name);
+        }
+        before
+    }
+
+    /// Drops a node; returns what was kept.
+    pub(crate) fn remove_node(&mut self, name: &str) -> Option<Arc<NodeView>> {
+        let before = self.nodes.remove(name);
+        if before.is_some() {
+            self.fleets.node_changed(name);
+        }
+        before
+    }
+
+    /// The fleet of a DaemonSet, by its UID and namespace, with what it is to be told. It is to be kept again soon.
+    pub(crate) fn take_fleet(&mut self, uid: &str, namespace: &str) -> Taken {
+        self.fleets.take((uid, namespace), &self.nodes, &self.pods, &mut self.backoff)
     }
 
     /// The nodes that a namespace is for; none means all.

@@ -35,13 +35,13 @@ impl Nodes {
         self.all.get(name)
     }
 
-    pub(crate) fn put(&mut self, node: Arc<NodeView>) -> Option<Arc<NodeView>> {
+    pub(super) fn put(&mut self, node: Arc<NodeView>) -> Option<Arc<NodeView>> {
         let before = self.all.insert(node.name.clone(), node.clone());
         self.zones.change(before.as_deref(), Some(&node));
         before
     }
 
-    pub(crate) fn remove(&mut self, name: &str) -> Option<Arc<NodeView>> {
+    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<NodeView>> {
         self.heard.remove(name);
         let before = self.all.remove(name);
         self.zones.change(before.as_deref(), None);
@@ -86,7 +86,7 @@ impl Nodes {
     }
 
     /// Takes a change of a pod into account.
-    pub(crate) fn pod_changed(&mut self, before: Option<&Arc<PodView>>, after: Option<&Arc<PodView>>) {
+    pub(super) fn pod_changed(&mut self, before: Option<&Arc<PodView>>, after: Option<&Arc<PodView>>) {
         if let Some(pod) = before.filter(|p| counts(p)) {
             self.unload(pod.node.as_deref(), &pod.uid);
         }

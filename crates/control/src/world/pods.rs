@@ -39,7 +39,7 @@ impl Pods {
     }
 
     /// Keeps a pod; returns what was kept before.
-    pub(crate) fn put(&mut self, key: Key, pod: Arc<PodView>) -> Option<Arc<PodView>> {
+    pub(super) fn put(&mut self, key: Key, pod: Arc<PodView>) -> Option<Arc<PodView>> {
         let before = self.remove(&key);
         match &pod.controller {
             Some(controller) => put(&mut self.by_controller, controller.uid.clone(), &key),
@@ -53,7 +53,7 @@ impl Pods {
     }
 
     /// Drops a pod; returns what was kept.
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<PodView>> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<PodView>> {
         let pod = self.all.remove(key)?;
         match &pod.controller {
             Some(controller) => take(&mut self.by_controller, &controller.uid, key),

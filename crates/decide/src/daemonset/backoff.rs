@@ -39,6 +39,12 @@ impl Backoff {
         self.since.checked_add(SignedDuration::from_secs(self.pause_s)).unwrap_or(Timestamp::MAX)
     }
 
+    /// When it may be dropped because nothing failed for so long.
+    pub(super) fn forgotten_at(&self) -> Timestamp {
+        let second = self.since.as_second() + 2 * FAILED_POD_BACKOFF_S_MAX + 1;
+        Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
+    }
+
     /// True when nothing failed for so long, or since the DaemonSet was changed, that the state may be dropped.
     #[must_use]
     pub fn is_forgotten(&self, generation: i64, now: Timestamp) -> bool {

@@ -55,22 +55,17 @@ fn down_since(node: &NodeView) -> Option<Timestamp> {
 }
 
 /// The causes of what is missing. `good` is the hash of the last good revision, `memory` that of the current revision.
-pub(super) fn causes<'a>(
-    scene: &Scene<'a>,
-    nodes: &BTreeMap<String, &NodeView>,
-    good: Option<&str>,
-    memory: Option<&Memory>,
-) -> Causes<'a> {
+pub(super) fn causes<'a>(scene: &Scene<'a>, good: Option<&str>, memory: Option<&Memory>) -> Causes<'a> {
     let named = memory.map(|m| m.excused_nodes.as_slice()).unwrap_or_default();
     let named: BTreeMap<&str, &str> = named.iter().map(|n| (n.node.as_str(), n.reason.as_str())).collect();
     let mut causes = Causes::default();
-    for (node, placement) in scene.placements.iter().filter(|(_, p)| p.may_start()) {
-        let _ = placement;
-        let pods = scene.pods.on(node);
-        let standing = |current: bool| pods.iter().find(|p| p.deleting.is_none() && scene.is_current(p) == current);
+    for at in scene.spots.wanting() {
+        let (node, pods) = (at.node, at.pods);
+        let standing =
+            |current: bool| pods.iter().find(|p| p.deleting.is_none() && scene.gauge.is_current(p) == current);
         let (new, old) = (standing(true), standing(false));
         let named = named.get(node).copied();
-        match nodes.get(*node).and_then(|n| down_since(n)) {
+        match at.view.and_then(down_since) {
             Some(since) if named.is_some() || was_down_before(pods, new.copied(), since) => {
                 causes.excused.insert(node, Excuse::NodeNotReady);
             }
@@ -78,7 +73,7 @@ pub(super) fn causes<'a>(
                 causes.lost.insert(node);
             }
             Some(_) => {}
-            None if new.or(old).is_some_and(|p| scene.is_available(p)) => {}
+            None if new.or(old).is_some_and(|p| scene.gauge.is_available(p)) => {}
             None => {
                 let is_good = |p: &&PodView| good.is_some() && p.labels.get(HASH_LABEL).map(String::as_str) == good;
                 let sick = new.is_none() && old.is_some_and(is_good);

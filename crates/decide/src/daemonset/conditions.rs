@@ -11,7 +11,7 @@ use api::rollout_policy::Phase;
 use k8s_openapi::api::apps::v1::{DaemonSetCondition, DaemonSetStatus};
 
 use super::course::{Course, api_time};
-use super::{Budget, Scene};
+use super::{Budget, Gauge};
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
@@ -32,7 +32,7 @@ impl Says {
 
 /// The conditions for these counts; none without a course, which is the course of a policy.
 pub(super) fn conditions(
-    scene: &Scene<'_>,
+    gauge: &Gauge,
     counts: &DaemonSetStatus,
     budget: &Budget,
     course: Option<&Course<'_>>,
@@ -43,7 +43,7 @@ pub(super) fn conditions(
     let says = course.map(|course| {
         [
             (AVAILABLE, available(counts, budget)),
-            (PROGRESSING, progressing(scene, course)),
+            (PROGRESSING, progressing(gauge, course)),
             (DEGRADED, degraded(course)),
         ]
     });
@@ -58,7 +58,7 @@ pub(super) fn conditions(
             status: says.status.to_owned(),
             reason: Some(says.reason),
             message: Some(says.message),
-            last_transition_time: since.or_else(|| Some(api_time(scene.now))),
+            last_transition_time: since.or_else(|| Some(api_time(gauge.now))),
         });
     }
     (!all.is_empty()).then_some(all)
@@ -74,8 +74,8 @@ fn available(counts: &DaemonSetStatus, budget: &Budget) -> Says {
     }
 }
 
-fn progressing(scene: &Scene<'_>, course: &Course<'_>) -> Says {
-    let (memory, hash) = (&course.memory, scene.hash);
+fn progressing(gauge: &Gauge, course: &Course<'_>) -> Says {
+    let (memory, hash) = (&course.memory, &gauge.hash);
     let because = |text: &str| match &memory.message {
         Some(why) => format!("revision {hash} {text}: {why}"),
         None => format!("revision {hash} {text}"),

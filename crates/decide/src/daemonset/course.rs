@@ -103,9 +103,9 @@ pub(super) fn chart<'a>(
 ) -> Course<'a> {
     let uid = scene.set.metadata.uid.as_deref().unwrap_or_default();
     let stored = directive.memory.filter(|m| m.uid == uid);
-    let same = stored.filter(|m| m.revision == scene.hash);
+    let same = stored.filter(|m| m.revision == scene.gauge.hash);
     let spec = &directive.policy.spec;
-    let causes = causal::causes(scene, nodes, good.hash.as_deref(), same);
+    let causes = causal::causes(scene, good.hash.as_deref(), same);
     let failed = verdict::failed(scene, spec.failure.as_ref(), &causes, same);
     let states = waves::states(scene, &causes);
     let found = Found { scene, directive, budget, stored, same, good, states, failed };
@@ -116,7 +116,7 @@ pub(super) fn chart<'a>(
 impl<'a> Found<'a, '_> {
     /// True when the current revision is the last good one.
     fn is_back(&self) -> bool {
-        self.good.hash.as_deref() == Some(self.scene.hash)
+        self.good.hash.as_deref() == Some(self.scene.gauge.hash.as_str())
     }
 
     /// True when there is a last good revision and it is another one: only then is there something to be careful about.
@@ -127,7 +127,7 @@ impl<'a> Found<'a, '_> {
     /// True when daemons of the right revision stand on nodes whose classes are others now.
     fn is_reclassing(&self) -> bool {
         let scene = self.scene;
-        scene.pods.iter().any(|(_, pods)| pods.iter().any(|p| p.deleting.is_none() && scene.is_reclassed(p)))
+        scene.spots.pods().any(|p| p.deleting.is_none() && scene.gauge.is_reclassed(p))
     }
 
     /// True when the policy wants bad revisions to be replaced.
@@ -169,7 +169,7 @@ impl<'a> Found<'a, '_> {
             memory.bake_since = walk.bake_since.map(api_time);
         }
         let complete = self.is_complete(walk.as_ref());
-        let time = windows::time(policy.spec.windows.len(), &policy.openings, self.scene.now);
+        let time = windows::time(policy.spec.windows.len(), &policy.openings, self.scene.gauge.now);
         if complete && !self.is_back() && memory.cause.as_deref() == Some(DEADLINE) {
             // Late, but there.
             (memory.cause, memory.message) = (None, None);
@@ -182,7 +182,7 @@ impl<'a> Found<'a, '_> {
             self.keep_since(&mut memory);
         }
         if complete && memory.cause.is_none() && !self.is_back() && self.has(State::Settled) {
-            memory.last_good_revision = Some(self.scene.hash.to_owned());
+            memory.last_good_revision = Some(self.scene.gauge.hash.clone());
         }
         match time {
             Time::Open(Some(at)) | Time::Closed(Some(at)) if self.is_new() || self.is_reclassing() => {
@@ -211,7 +211,7 @@ impl<'a> Found<'a, '_> {
         let mut memory = Memory {
             name,
             uid,
-            revision: self.scene.hash.to_owned(),
+            revision: self.scene.gauge.hash.clone(),
             last_good_revision: self.good.hash.clone(),
             ..Memory::default()
         };
@@ -228,7 +228,7 @@ impl<'a> Found<'a, '_> {
                 memory.rolled_back_from = Some(stored.revision.clone());
                 memory.cause = stored.cause.clone();
                 memory.message = stored.message.clone();
-            } else if stored.rolled_back_from.as_deref() == Some(self.scene.hash) {
+            } else if stored.rolled_back_from.as_deref() == Some(self.scene.gauge.hash.as_str()) {
                 memory.rolled_back_from = stored.rolled_back_from.clone();
                 memory.cause = Some(ROLLED_BACK_BEFORE.to_owned());
             }
@@ -270,7 +270,7 @@ impl<'a> Found<'a, '_> {
 
     fn keep_since(&self, memory: &mut Memory) {
         let unchanged = self.same.filter(|m| m.phase == memory.phase && m.wave == memory.wave);
-        memory.since = unchanged.and_then(|m| m.since.clone()).or_else(|| Some(api_time(self.scene.now)));
+        memory.since = unchanged.and_then(|m| m.since.clone()).or_else(|| Some(api_time(self.scene.gauge.now)));
     }
 
     /// True when the rollout gets no further; otherwise it is looked at again when it might be late.
@@ -280,9 +280,9 @@ impl<'a> Found<'a, '_> {
         }
         let deadline_s = self.directive.policy.deadline_s();
         let since = memory.since.as_ref().map(|t| t.0);
-        let progress = self.scene.last_progress().max(since).unwrap_or(self.scene.now);
+        let progress = self.scene.last_progress().max(since).unwrap_or(self.scene.gauge.now);
         let due = progress.checked_add(SignedDuration::from_secs(deadline_s)).unwrap_or(Timestamp::MAX);
-        if due > self.scene.now {
+        if due > self.scene.gauge.now {
             look(course, due);
             return false;
         }
@@ -305,7 +305,7 @@ impl<'a> Found<'a, '_> {
                     Some("the revision failed before and was rolled back: change it, or resume the rollout".into());
             }
             Phase::Baking => {
-                let until = walk.and_then(|w| w.until).unwrap_or(self.scene.now);
+                let until = walk.and_then(|w| w.until).unwrap_or(self.scene.gauge.now);
                 memory.message = Some(format!("wave {wave} is watched until {}", seconds(until)));
             }
             Phase::WaitingForPromotion if walk.is_some_and(Walk::is_void) => {

@@ -181,8 +181,13 @@ fn update(revision: &ControllerRevision, number: i64) -> Action {
 
 /// Moves pods of duplicate revisions to the one that stays.
 fn relabel(gone: &BTreeSet<String>, hash: &str, pods: &[&PodView], actions: &mut Vec<Action>) {
-    let moved = pods.iter().filter(|p| p.labels.get(HASH_LABEL).is_some_and(|h| h != hash && gone.contains(h)));
-    actions.extend(moved.map(|p| Action::RelabelPod(Target::pod(p), hash.to_owned())));
+    if gone.is_empty() {
+        return;
+    }
+    let mut moved: Vec<_> = pods.iter().collect();
+    moved.retain(|p| p.labels.get(HASH_LABEL).is_some_and(|h| h != hash && gone.contains(h)));
+    moved.sort_by(|a, b| a.name.cmp(&b.name));
+    actions.extend(moved.into_iter().map(|p| Action::RelabelPod(Target::pod(p), hash.to_owned())));
 }
 
 fn new_revision(set: &DaemonSet, template: Value, hash: &str, number: i64) -> ControllerRevision {
@@ -210,17 +215,17 @@ fn new_revision(set: &DaemonSet, template: Value, hash: &str, number: i64) -> Co
     }
 }
 
-/// The deletions that bring the old revisions, oldest first, down to the limit. `good` is kept too.
-pub(super) fn cleanup(
+/// The deletions that bring the old revisions, oldest first, down to the limit. Those whose hash is in use are kept.
+pub(super) fn cleanup<'r>(
     set: &DaemonSet,
-    old: &[&ControllerRevision],
-    pods: &[&PodView],
-    good: Option<&str>,
+    old: impl ExactSizeIterator<Item = &'r ControllerRevision>,
+    is_used: impl Fn(&str) -> bool,
 ) -> Vec<Action> {
     let limit = set.spec.as_ref().and_then(|s| s.revision_history_limit).unwrap_or(REVISION_HISTORY_DEFAULT);
     let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
-    let live: BTreeSet<&String> = pods.iter().filter_map(|p| p.labels.get(HASH_LABEL)).collect();
-    let is_used = |r: &ControllerRevision| live.contains(&hash_of(r)) || good == Some(hash_of(r).as_str());
-    let unused = old.iter().filter(|r| !is_used(r) && r.metadata.deletion_timestamp.is_none());
+    if surplus == 0 {
+        return Vec::new();
+    }
+    let unused = old.filter(|r| r.metadata.deletion_timestamp.is_none() && !is_used(&hash_of(r)));
     unused.take(surplus).map(|r| Action::DeleteRevision(Target::revision(r))).collect()
 }

@@ -20,14 +20,16 @@ mod causal;
 mod classes;
 mod conditions;
 mod course;
+mod fleet;
+mod gauge;
 mod history;
 mod manage;
-mod node_pods;
 mod placement;
 mod pod;
 mod policy;
 mod reason;
 mod rollout;
+mod spots;
 mod status;
 pub mod template;
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod verdict;
 mod waves;
 mod windows;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::rollout_policy::Memory;
@@ -50,14 +53,20 @@ pub use backoff::Backoff;
 pub use budget::{Budget, scaled};
 pub use causal::Excuse;
 pub use classes::{CLASS_LABEL, Classes, NodeClasses};
-pub use placement::{Demands, Exclusion, NAMESPACE_NODES, Placement, namespace_nodes, tolerations};
+pub use fleet::{Around, Fleet};
+pub use gauge::is_current;
+pub use placement::{Access, Demands, Exclusion, NAMESPACE_NODES, Placement, namespace_nodes, tolerations};
 pub use pod::{GENERATION_ANNOTATION, GENERATION_LABEL, HASH_LABEL, new_pod, template_generation};
 pub use policy::{Directive, PROGRESS_DEADLINE_S, Policy, choose};
 pub use reason::{Hold, Reason, Used};
 
 use crate::claim::{Claim, Claimant};
 use crate::view::{NodeView, PodView};
-use node_pods::NodePods;
+use gauge::Gauge;
+use manage::Upkeep;
+use rollout::Stands;
+use spots::{At, Spots};
+use status::Counts;
 
 /// `apiVersion` of DaemonSets.
 pub const API_VERSION: &str = "apps/v1";
@@ -239,6 +248,26 @@ impl Plan {
         }
     }
 
+    /// Takes over what a node counts for, and when something there changes by itself.
+    fn count(&mut self, gauge: &Gauge, at: At<'_, '_>, counts: &mut Counts) {
+        counts.add(&Counts::of(gauge, at), 1);
+        let ripens = at.pods.iter().filter_map(|pod| gauge.available_after(pod)).min();
+        ripens.into_iter().for_each(|at| self.look_again(at));
+    }
+
+    /// Takes over what a node needs whatever the revision.
+    fn keep_up<'a>(&mut self, node: &'a str, upkeep: Upkeep<'a>, moves: &mut Moves<'a>) {
+        upkeep.delete.into_iter().for_each(|pod| moves.delete(pod));
+        if upkeep.creates {
+            moves.create.insert(node);
+        }
+        self.events.extend(upkeep.events);
+        upkeep.look_again.into_iter().for_each(|at| self.look_again(at));
+        if let Some(pause) = upkeep.pause {
+            self.backoff.insert(node.to_owned(), pause);
+        }
+    }
+
     fn look_again(&mut self, at: Timestamp) {
         self.requeue_at = Some(self.requeue_at.map_or(at, |earlier| earlier.min(at)));
     }
@@ -259,19 +288,10 @@ pub fn explain(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp) -> P
 
 fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains: bool) -> Plan {
     let mut plan = Plan::default();
-    if desired.metadata.deletion_timestamp.is_some() {
+    let Some(selector) = usable_selector(desired) else {
+        plan.events.extend(selects_all(desired));
         return plan;
-    }
-    let Some(spec) = desired.spec.as_ref() else { return plan };
-    let Ok(selector) = Labels::from_label_selector(Some(&spec.selector)) else { return plan };
-    if selector.is_empty() {
-        plan.events.push(Event {
-            warning: true,
-            reason: "SelectingAll",
-            message: "This daemon set is selecting all pods. A non-empty selector is required.".to_owned(),
-        });
-        return plan;
-    }
+    };
     let uid = desired.metadata.uid.as_deref().unwrap_or_default();
     let claimant = Claimant { uid, selector: &selector, deleting: false };
     let pods = claim_pods(&claimant, observed.pods, &mut plan.actions);
@@ -285,118 +305,107 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
     plan.actions.splice(0..0, std::mem::take(&mut history.actions));
     plan.hash = history.hash.clone();
 
-    let mut scene = Scene {
-        set: desired,
-        hash: &plan.hash.clone(),
-        aliases: std::mem::take(&mut history.aliases),
-        generation: template_generation(desired),
-        observed: desired.status.as_ref().and_then(|s| s.observed_generation).unwrap_or_default(),
-        min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
-        placements: place(desired, observed.namespace_nodes, observed.nodes),
-        pods: NodePods::group(&pods),
-        classes: NodeClasses::of(desired, observed.nodes, observed.policy.and_then(|d| d.policy.classes.as_ref())),
-        rolling: false,
-        now,
-    };
-    let budget = Budget::of(desired, scene.placements.values().filter(|p| p.may_start()).count());
-    scene.rolling = budget.rolling;
+    let demands = Demands::of(desired, observed.namespace_nodes);
+    let mut gauge = Gauge::of(desired, &plan.hash, std::mem::take(&mut history.aliases), now);
+    gauge.classes = NodeClasses::of(desired, observed.nodes, observed.policy.and_then(|d| d.policy.classes.as_ref()));
+    let spots = Spots::new(observed.nodes, &pods, |node| demands.access(node));
+    let budget = Budget::of(desired, spots.wanting().count());
+    let scene = Scene { set: desired, gauge, spots, rolling: budget.rolling };
     let course = observed.policy.map(|directive| {
         let known = directive.memory.filter(|m| m.uid == uid).and_then(|m| m.last_good_revision.as_deref());
-        let good = history.good(known, &pods, |pod| scene.is_available(pod));
+        let good = history.good(known, &pods, |pod| scene.gauge.is_available(pod));
         plan.last_good = good.revision.map(|revision| Box::new(history::past(revision)));
         course::chart(&scene, observed.nodes, &budget, directive, &good)
     });
     let course = course.as_ref();
+    let frozen = course.is_some_and(|c| c.frozen);
     let mut moves = Moves::default();
-    if course.is_some_and(|c| c.frozen) {
+    let mut counts = Counts::default();
+    if frozen {
         plan.actions.clear();
         plan.backoff = observed.backoff.clone();
+        scene.spots.iter().for_each(|at| plan.count(&scene.gauge, at, &mut counts));
     } else {
-        moves = manage::decide(&scene, observed.nodes, observed.backoff, budget.allows_surge, &mut plan);
-        if budget.rolling {
-            rollout::decide(&scene, &budget, course, &mut moves);
-        }
+        let stands = scene.look(observed.backoff, &budget, &mut plan, &mut moves, &mut counts);
+        rollout::decide(stands, &budget, course, &mut moves);
         moves.bound();
         plan.actions.extend(moves.delete.values().map(|pod| Action::DeletePod(Target::pod(pod))));
         plan.actions.extend(moves.create.iter().map(|node| Action::CreatePod((*node).to_owned())));
         let good = course.and_then(|c| c.memory.last_good_revision.as_deref());
-        plan.actions.extend(history::cleanup(desired, &history.old, &pods, good));
+        let live = LazyCell::new(|| pods.iter().filter_map(|p| p.labels.get(HASH_LABEL)).collect::<BTreeSet<_>>());
+        let is_used = |hash: &str| good == Some(hash) || live.iter().any(|l| *l == hash);
+        plan.actions.extend(history::cleanup(desired, history.old.iter().copied(), is_used));
     }
     if explains {
-        plan.reasons = reason::explain(&scene, &moves, course, &plan.backoff);
-        let held = |node: &&&str| course.is_some_and(|c| !c.is_open(node));
-        plan.held = scene.placements.keys().filter(held).map(|node| (*node).to_owned()).collect();
+        plan.reasons = reason::explain(&scene, &demands, &moves, course, &plan.backoff);
+        let held = scene.spots.iter().filter(|at| at.view.is_some() && course.is_some_and(|c| !c.is_open(at.node)));
+        plan.held = held.map(|at| at.node.to_owned()).collect();
     }
     if let (Some(course), Some(directive)) = (course, observed.policy) {
         plan.follow(course, directive, &moves);
     }
-    plan.status = status::changed(&scene, &budget, course, desired.status.as_ref());
+    plan.status = status::changed(desired, &scene.gauge, &counts, &budget, course);
     plan.status_may_wait = plan.status.as_ref().is_some_and(|new| status::may_wait(desired.status.as_ref(), new));
-    let next_change = status::next_change(&scene);
-    plan.classes = scene.classes;
-    if let Some(at) = next_change {
-        plan.look_again(at);
-    }
+    plan.classes = scene.gauge.classes;
     plan
+}
+
+/// The selector of a DaemonSet for which something may be done: that is not being deleted and can be read.
+fn usable_selector(set: &DaemonSet) -> Option<Labels> {
+    let spec = set.spec.as_ref().filter(|_| set.metadata.deletion_timestamp.is_none())?;
+    Labels::from_label_selector(Some(&spec.selector)).ok().filter(|selector| !selector.is_empty())
+}
+
+/// What to tell of a DaemonSet that selects all pods.
+fn selects_all(set: &DaemonSet) -> Option<Event> {
+    let spec = set.spec.as_ref().filter(|_| set.metadata.deletion_timestamp.is_none())?;
+    let selector = Labels::from_label_selector(Some(&spec.selector)).ok()?;
+    selector.is_empty().then(|| Event {
+        warning: true,
+        reason: "SelectingAll",
+        message: "This daemon set is selecting all pods. A non-empty selector is required.".to_owned(),
+    })
 }
 
 /// What all steps of one plan read.
 struct Scene<'a> {
     set: &'a DaemonSet,
-    hash: &'a str,
-    /// Hashes of duplicates of the current revision, whose pods are being relabelled.
-    aliases: BTreeSet<String>,
-    generation: Option<i64>,
-    /// `status.observedGeneration`.
-    observed: i64,
-    min_ready_seconds: i32,
-    placements: BTreeMap<&'a str, Placement>,
-    pods: NodePods<'a>,
-    classes: NodeClasses,
+    gauge: Gauge,
+    spots: Spots<'a>,
     /// True when the strategy replaces daemons of older revisions by itself.
     rolling: bool,
-    now: Timestamp,
 }
 
-impl Scene<'_> {
-    fn is_available(&self, pod: &PodView) -> bool {
-        pod.is_available(self.min_ready_seconds, self.now)
-    }
-
-    fn is_current(&self, pod: &PodView) -> bool {
-        self.is_of_revision(pod) && self.classes.fit(pod)
-    }
-
-    fn is_of_revision(&self, pod: &PodView) -> bool {
-        is_current(pod, self.hash, self.generation)
-            || (!self.aliases.is_empty() && pod.labels.get(HASH_LABEL).is_some_and(|h| self.aliases.contains(h)))
-    }
-
-    /// True when a pod is old for no other reason than the classes of its node.
-    fn is_reclassed(&self, pod: &PodView) -> bool {
-        self.is_of_revision(pod) && !self.classes.fit(pod)
+impl<'a> Scene<'a> {
+    /// Looks at each node once: what it needs, what it counts for, and where it stands in a rollout.
+    fn look(
+        &self,
+        backoff: &BTreeMap<String, Backoff>,
+        budget: &Budget,
+        plan: &mut Plan,
+        moves: &mut Moves<'a>,
+        counts: &mut Counts,
+    ) -> Stands<'a> {
+        let gauge = &self.gauge;
+        let known = backoff.iter().filter(|(_, pause)| !pause.is_forgotten(gauge.observed, gauge.now));
+        plan.backoff = known.map(|(node, pause)| (node.clone(), *pause)).collect();
+        let mut stands = Stands::new(budget);
+        for at in self.spots.iter() {
+            let pause = plan.backoff.get(at.node).copied();
+            let upkeep = manage::upkeep(gauge, at, pause, budget.allows_surge);
+            stands.add(gauge, at, |pod| upkeep.dooms(pod));
+            plan.count(gauge, at, counts);
+            plan.keep_up(at.node, upkeep, moves);
+        }
+        stands
     }
 
     /// When the rollout last got further: a pod of the current revision was made, or became available without a restart.
     fn last_progress(&self) -> Option<Timestamp> {
-        let current = self.pods.iter().flat_map(|(_, pods)| pods.iter().filter(|p| self.is_current(p)));
-        let steady = |p: &PodView| self.is_available(p) && p.restarts == (0, 0);
+        let current = self.spots.pods().filter(|p| self.gauge.is_current(p));
+        let steady = |p: &PodView| self.gauge.is_available(p) && p.restarts == (0, 0);
         current.filter_map(|p| p.ready_changed.filter(|_| steady(p)).max(p.created)).max()
     }
-
-    fn may_start(&self, node: &str) -> bool {
-        self.placements.get(node).is_some_and(Placement::may_start)
-    }
-}
-
-/// True when a pod is of the revision with this hash, or of this count of template changes.
-#[must_use]
-pub fn is_current(pod: &PodView, hash: &str, generation: Option<i64>) -> bool {
-    let by_generation = || {
-        let label = pod.labels.get(GENERATION_LABEL);
-        generation.is_some_and(|g| label.is_some_and(|l| *l == g.to_string()))
-    };
-    pod.labels.get(HASH_LABEL).is_some_and(|h| h == hash) || by_generation()
 }
 
 /// The pods to delete and the nodes to create pods on.
@@ -422,41 +431,35 @@ impl<'a> Moves<'a> {
 
     /// Keeps both lists within the burst.
     fn bound(&mut self) {
-        while self.delete.len() > crate::limits::BURST_PODS {
-            self.delete.pop_last();
+        if let Some(name) = self.delete.keys().nth(crate::limits::BURST_PODS).copied() {
+            self.delete.split_off(name);
         }
-        while self.create.len() > crate::limits::BURST_PODS {
-            if let Some(node) = self.create.pop_last() {
-                self.postponed.insert(node);
-            }
+        if let Some(node) = self.create.iter().nth(crate::limits::BURST_PODS).copied() {
+            self.postponed = self.create.split_off(node);
         }
     }
 }
 
-fn place<'a>(
-    set: &DaemonSet,
-    namespace_nodes: Option<&Labels>,
-    nodes: &'a BTreeMap<String, &'a NodeView>,
-) -> BTreeMap<&'a str, Placement> {
-    let demands = Demands::of(set, namespace_nodes);
-    nodes.iter().map(|(name, node)| (name.as_str(), demands.place(node))).collect()
-}
-
+/// The pods that the DaemonSet controls or takes; the actions that take and release pods are in order of name.
 fn claim_pods<'a>(claimant: &Claimant<'_>, pods: &[&'a PodView], actions: &mut Vec<Action>) -> Vec<&'a PodView> {
-    let mut sorted = pods.to_vec();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut claimed = Vec::with_capacity(sorted.len());
-    for pod in sorted {
-        let controller = pod.controller.as_ref().map(|c| c.uid.as_str());
-        match claimant.claim(&pod.labels, controller, pod.deleting.is_some()) {
-            Claim::Owned => claimed.push(pod),
+    let mut claimed = Vec::with_capacity(pods.len());
+    let mut changes = Vec::new();
+    for pod in pods {
+        match claim(claimant, pod) {
+            Claim::Owned => claimed.push(*pod),
             Claim::Adopt => {
-                actions.push(Action::AdoptPod(Target::pod(pod)));
+                changes.push((&pod.name, Action::AdoptPod(Target::pod(pod))));
                 claimed.push(pod);
             }
-            Claim::Release => actions.push(Action::ReleasePod(Target::pod(pod))),
+            Claim::Release => changes.push((&pod.name, Action::ReleasePod(Target::pod(pod)))),
             Claim::Ignore => {}
         }
     }
+    changes.sort_by_key(|(name, _)| *name);
+    actions.extend(changes.into_iter().map(|(_, action)| action));
     claimed
+}
+
+fn claim(claimant: &Claimant<'_>, pod: &PodView) -> Claim {
+    claimant.claim(&pod.labels, pod.controller.as_ref().map(|c| c.uid.as_str()), pod.deleting.is_some())
 }

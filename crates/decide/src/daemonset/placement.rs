@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use api::affinity::NodeTerms;
 use api::selector::Labels;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{NodeSelector, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{PodSpec, Taint, Toleration};
 
 use crate::node_readiness;
 use crate::view::NodeView;
@@ -73,12 +74,58 @@ impl Placement {
     }
 }
 
+/// A [`Placement`] without the why, which most of those who ask need not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// As [`Placement::Run`].
+    Run,
+    /// As [`Placement::Stay`].
+    Stay,
+    /// As [`Placement::Exclude`].
+    Exclude,
+}
+
+impl Access {
+    /// True when a pod may start.
+    #[must_use]
+    pub fn may_start(self) -> bool {
+        self == Self::Run
+    }
+
+    /// True when a pod that is there may stay.
+    #[must_use]
+    pub fn may_stay(self) -> bool {
+        self != Self::Exclude
+    }
+}
+
+/// Why a node is excluded, as long as whatever says so is there.
+enum Why<'w> {
+    NodeName(&'w str),
+    NodeSelector(&'w str, &'w str),
+    NodeAffinity,
+    Taint(&'w Taint),
+    Namespace(&'w Labels),
+}
+
+impl From<Why<'_>> for Exclusion {
+    fn from(why: Why<'_>) -> Self {
+        match why {
+            Why::NodeName(name) => Self::NodeName(name.to_owned()),
+            Why::NodeSelector(key, value) => Self::NodeSelector(key.to_owned(), value.to_owned()),
+            Why::NodeAffinity => Self::NodeAffinity,
+            Why::Taint(taint) => Self::Taint(Box::new(taint.clone())),
+            Why::Namespace(nodes) => Self::Namespace(nodes.to_string()),
+        }
+    }
+}
+
 /// The part of a DaemonSet that decides where it runs, read once per plan.
 #[derive(Debug)]
 pub struct Demands<'a> {
     node_name: Option<&'a str>,
     node_selector: Option<&'a BTreeMap<String, String>>,
-    affinity: Option<&'a NodeSelector>,
+    affinity: Option<NodeTerms>,
     tolerations: Vec<Toleration>,
     namespace_nodes: Option<&'a Labels>,
 }
@@ -103,7 +150,9 @@ impl<'a> Demands<'a> {
         Self {
             node_name: spec.and_then(|s| s.node_name.as_deref()).filter(|n| !n.is_empty()),
             node_selector: spec.and_then(|s| s.node_selector.as_ref()),
-            affinity: affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref()),
+            affinity: affinity
+                .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
+                .map(NodeTerms::read),
             tolerations: spec.map(tolerations).unwrap_or_default(),
             namespace_nodes,
         }
@@ -117,21 +166,40 @@ impl<'a> Demands<'a> {
         old != new && (wanted(&old) || wanted(&new))
     }
 
+    /// True when no DaemonSet does anything else on a node after a change than before.
+    #[must_use]
+    pub fn sees_the_same(before: &NodeView, after: &NodeView) -> bool {
+        before.name == after.name && before.labels == after.labels && before.taints == after.taints
+    }
+
     /// What the DaemonSet may do on `node`.
     #[must_use]
     pub fn place(&self, node: &NodeView) -> Placement {
+        match self.judge(node) {
+            Ok(()) => Placement::Run,
+            Err((Access::Exclude, why)) => Placement::Exclude(why.into()),
+            Err((_, why)) => Placement::Stay(why.into()),
+        }
+    }
+
+    /// What the DaemonSet may do on `node`, without the why.
+    #[must_use]
+    pub fn access(&self, node: &NodeView) -> Access {
+        self.judge(node).map_or_else(|(access, _)| access, |()| Access::Run)
+    }
+
+    fn judge<'w>(&'w self, node: &'w NodeView) -> Result<(), (Access, Why<'w>)> {
+        let exclude = |why| Err((Access::Exclude, why));
         if let Some(name) = self.node_name.filter(|n| *n != node.name) {
-            return Placement::Exclude(Exclusion::NodeName(name.to_owned()));
+            return exclude(Why::NodeName(name));
         }
         for (key, value) in self.node_selector.into_iter().flatten() {
             if node.labels.get(key) != Some(value) {
-                return Placement::Exclude(Exclusion::NodeSelector(key.clone(), value.clone()));
+                return exclude(Why::NodeSelector(key, value));
             }
         }
-        if let Some(required) = self.affinity
-            && !api::affinity::matches_node_selector(required, &node.skeleton()).unwrap_or_default()
-        {
-            return Placement::Exclude(Exclusion::NodeAffinity);
+        if self.affinity.as_ref().is_some_and(|terms| !terms.matches(&node.name, &node.labels)) {
+            return exclude(Why::NodeAffinity);
         }
         let untolerated = |effects: &[&str]| {
             let counts = |t: &&Taint| effects.contains(&t.effect.as_str()) && !node_readiness::is_taint(t);
@@ -139,15 +207,15 @@ impl<'a> Demands<'a> {
             taints.into_iter().find(|t| !self.tolerations.iter().any(|s| api::taint::tolerates(s, t)))
         };
         if let Some(taint) = untolerated(&["NoExecute"]) {
-            return Placement::Exclude(Exclusion::Taint(Box::new(taint.clone())));
+            return exclude(Why::Taint(taint));
         }
         if let Some(taint) = untolerated(&["NoSchedule"]) {
-            return Placement::Stay(Exclusion::Taint(Box::new(taint.clone())));
+            return Err((Access::Stay, Why::Taint(taint)));
         }
         if let Some(nodes) = self.namespace_nodes.filter(|nodes| !nodes.matches(&node.labels)) {
-            return Placement::Exclude(Exclusion::Namespace(nodes.to_string()));
+            return exclude(Why::Namespace(nodes));
         }
-        Placement::Run
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use super::causal::Excuse;
 use super::course::Course;
-use super::{Backoff, Exclusion, Moves, Placement, Scene};
+use super::spots::At;
+use super::{Backoff, Demands, Exclusion, Gauge, Moves, Placement, Scene};
 use crate::limits::USED_NODES_NAMED;
 use crate::view::{Phase, PodView};
 
@@ -229,16 +230,17 @@ impl fmt::Display for Reason {
 /// The reason of every node.
 pub(super) fn explain(
     scene: &Scene<'_>,
+    demands: &Demands<'_>,
     moves: &Moves<'_>,
     course: Option<&Course<'_>>,
     backoff: &BTreeMap<String, Backoff>,
 ) -> BTreeMap<String, Reason> {
-    let one = |(node, placement): (&&str, &Placement)| {
-        let pods = scene.pods.on(node);
+    let one = |at: At<'_, '_>| {
+        let (node, pods, placement) = (at.node, at.pods, demands.place(at.view?));
         let staying = pods.iter().find(|p| !moves.is_doomed(p)).copied();
         let pod = staying.or_else(|| pods.first().copied());
-        let reason = match (pod, placement) {
-            (None, Placement::Run) if moves.postponed.contains(*node) => Reason::Postponed,
+        let reason = match (pod, &placement) {
+            (None, Placement::Run) if moves.postponed.contains(node) => Reason::Postponed,
             (None, Placement::Run) => Reason::Creates,
             (None, Placement::Stay(why) | Placement::Exclude(why)) => Reason::Excluded(why.clone()),
             (Some(pod), Placement::Exclude(why)) => Reason::Leaves { pod: pod.name.clone(), why: why.clone() },
@@ -247,20 +249,26 @@ pub(super) fn explain(
             }
             (Some(pod), Placement::Stay(why)) => Reason::Leaves { pod: pod.name.clone(), why: why.clone() },
             (Some(pod), Placement::Run) if staying.is_none() => Reason::Replaces { pod: pod.name.clone() },
-            (Some(pod), Placement::Run) if pod.phase != Phase::Failed && !scene.is_current(pod) => {
-                outdated(scene, moves, course, node, pod)
+            (Some(pod), Placement::Run) if pod.phase != Phase::Failed && !scene.gauge.is_current(pod) => {
+                outdated(scene, moves, course, at, pod)
             }
-            (Some(pod), Placement::Run) => wanted(scene, pod, backoff.get(*node)),
+            (Some(pod), Placement::Run) => wanted(&scene.gauge, pod, backoff.get(node)),
         };
-        ((*node).to_owned(), reason)
+        Some((node.to_owned(), reason))
     };
-    scene.placements.iter().map(one).collect()
+    scene.spots.iter().filter_map(one).collect()
 }
 
 /// The reason of a node whose daemon of an older revision stays for now.
-fn outdated(scene: &Scene<'_>, moves: &Moves<'_>, course: Option<&Course<'_>>, node: &str, pod: &PodView) -> Reason {
-    let name = pod.name.clone();
-    let successor = scene.pods.on(node).iter().find(|p| scene.is_current(p) && !moves.is_doomed(p));
+fn outdated(
+    scene: &Scene<'_>,
+    moves: &Moves<'_>,
+    course: Option<&Course<'_>>,
+    at: At<'_, '_>,
+    pod: &PodView,
+) -> Reason {
+    let (gauge, node, name) = (&scene.gauge, at.node, pod.name.clone());
+    let successor = at.pods.iter().find(|p| gauge.is_current(p) && !moves.is_doomed(p));
     if successor.is_some() || moves.create.contains(node) {
         return Reason::Overlaps { pod: name, successor: successor.map(|p| p.name.clone()) };
     }
@@ -269,20 +277,20 @@ fn outdated(scene: &Scene<'_>, moves: &Moves<'_>, course: Option<&Course<'_>>, n
         None if scene.rolling => moves.hold.clone().unwrap_or(Hold::Turn),
         None => Hold::OnDelete,
     };
-    if scene.is_reclassed(pod) {
-        return Reason::Reclassed { pod: name, classes: scene.classes.words(node), hold };
+    if gauge.is_reclassed(pod) {
+        return Reason::Reclassed { pod: name, classes: gauge.classes.words(node), hold };
     }
     Reason::Outdated { pod: name, hold }
 }
 
-fn wanted(scene: &Scene<'_>, pod: &PodView, backoff: Option<&Backoff>) -> Reason {
+fn wanted(gauge: &Gauge, pod: &PodView, backoff: Option<&Backoff>) -> Reason {
     let name = pod.name.clone();
     if pod.phase == Phase::Failed
         && let Some(backoff) = backoff
     {
         return Reason::Pauses { pod: name, until: backoff.until() };
     }
-    if scene.is_available(pod) {
+    if gauge.is_available(pod) {
         Reason::Runs { pod: name }
     } else if pod.ready {
         Reason::Settles { pod: name }

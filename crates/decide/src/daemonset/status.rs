@@ -1,50 +1,80 @@
 //! `status` of a DaemonSet, counted over the snapshot that the plan was made from.
 //!
-//! Invariants: per node one pod counts, the first of [`super::node_pods`]; `numberUnavailable` is what is missing of
+//! Invariants: per node one pod counts, the first of [`super::spots`]; `numberUnavailable` is what is missing of
 //! `desiredNumberScheduled`.
 //!
 //! Absent: the effect of the plan itself; it is counted once it can be seen.
 
-use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::DaemonSetStatus;
+use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 
 use super::course::Course;
-use super::{Budget, Scene, conditions};
-use crate::view::PodView;
+use super::spots::At;
+use super::{Budget, Gauge, conditions};
 
-/// The status that the snapshot deserves, if it is not the stored one.
+/// What is counted, of one node or of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) desired: i32,
+    current: i32,
+    misscheduled: i32,
+    ready: i32,
+    available: i32,
+    updated: i32,
+}
+
+impl Counts {
+    /// What one node counts for.
+    pub(super) fn of(gauge: &Gauge, at: At<'_, '_>) -> Self {
+        let mut counts = Self::default();
+        let (Some(access), pod) = (at.access, at.pods.first()) else { return counts };
+        if !access.may_start() {
+            counts.misscheduled = i32::from(pod.is_some());
+            return counts;
+        }
+        counts.desired = 1;
+        if let Some(pod) = pod {
+            counts.current = 1;
+            counts.ready = i32::from(pod.ready);
+            counts.available = i32::from(gauge.is_available(pod));
+            counts.updated = i32::from(gauge.is_current(pod));
+        }
+        counts
+    }
+
+    /// Counts so many times what another counts for: once, or once less.
+    pub(super) fn add(&mut self, other: &Self, times: i32) {
+        self.desired += times * other.desired;
+        self.current += times * other.current;
+        self.misscheduled += times * other.misscheduled;
+        self.ready += times * other.ready;
+        self.available += times * other.available;
+        self.updated += times * other.updated;
+    }
+}
+
+/// The status that these counts deserve, if it is not the stored one.
 pub(super) fn changed(
-    scene: &Scene<'_>,
+    set: &DaemonSet,
+    gauge: &Gauge,
+    counts: &Counts,
     budget: &Budget,
     course: Option<&Course<'_>>,
-    stored: Option<&DaemonSetStatus>,
 ) -> Option<DaemonSetStatus> {
-    let generation = scene.set.metadata.generation.unwrap_or_default();
-    let stored = stored.cloned().unwrap_or_default();
+    let stored = set.status.clone().unwrap_or_default();
     let mut status = DaemonSetStatus {
         collision_count: stored.collision_count,
-        observed_generation: Some(generation),
-        ..DaemonSetStatus::default()
+        observed_generation: Some(set.metadata.generation.unwrap_or_default()),
+        desired_number_scheduled: counts.desired,
+        current_number_scheduled: counts.current,
+        number_misscheduled: counts.misscheduled,
+        number_ready: counts.ready,
+        number_available: some_unless_zero(counts.available),
+        updated_number_scheduled: some_unless_zero(counts.updated),
+        number_unavailable: some_unless_zero(counts.desired - counts.available),
+        conditions: None,
     };
-    let (mut available, mut updated) = (0, 0);
-    for (node, placement) in &scene.placements {
-        let pod = scene.pods.on(node).first();
-        if !placement.may_start() {
-            status.number_misscheduled += i32::from(pod.is_some());
-            continue;
-        }
-        status.desired_number_scheduled += 1;
-        let Some(pod) = pod else { continue };
-        status.current_number_scheduled += 1;
-        status.number_ready += i32::from(pod.ready);
-        available += i32::from(scene.is_available(pod));
-        updated += i32::from(scene.is_current(pod));
-    }
-    status.number_available = some_unless_zero(available);
-    status.updated_number_scheduled = some_unless_zero(updated);
-    status.number_unavailable = some_unless_zero(status.desired_number_scheduled - available);
     let known = stored.conditions.as_deref().unwrap_or_default();
-    status.conditions = conditions::conditions(scene, &status, budget, course, known);
+    status.conditions = conditions::conditions(gauge, &status, budget, course, known);
     (!same(&status, &stored)).then_some(status)
 }
 
@@ -80,10 +110,4 @@ fn same(a: &DaemonSetStatus, b: &DaemonSetStatus) -> bool {
     };
     let conditions = |s: &DaemonSetStatus| s.conditions.clone().unwrap_or_default();
     numbers(a) == numbers(b) && a.observed_generation <= b.observed_generation && conditions(a) == conditions(b)
-}
-
-/// When a pod that is ready becomes available, the earliest of them.
-pub(super) fn next_change(scene: &Scene<'_>) -> Option<Timestamp> {
-    let due = |pod: &&PodView| pod.available_at(scene.min_ready_seconds).filter(|at| *at > scene.now);
-    scene.pods.iter().flat_map(|(_, pods)| pods.iter().filter_map(due)).min().filter(|at| *at < Timestamp::MAX)
 }

@@ -33,16 +33,16 @@ pub(super) fn failed(
     let mut failed = Failed::default();
     let Some(limits) = limits else { return failed };
     for known in memory.map(|m| m.failed_nodes.as_slice()).unwrap_or_default() {
-        if scene.may_start(&known.node) && !causes.is_excused(&known.node) {
+        if scene.spots.may_start(&known.node) && !causes.is_excused(&known.node) {
             failed.nodes.insert(known.node.clone(), known.reason.clone());
         }
     }
-    for (node, _) in scene.placements.iter().filter(|(node, p)| p.may_start() && !causes.is_excused(node)) {
-        let pods = scene.pods.on(node);
-        let Some(new) = pods.iter().find(|p| scene.is_current(p) && p.deleting.is_none()) else { continue };
+    for at in scene.spots.wanting().filter(|at| !causes.is_excused(at.node)) {
+        let node = at.node;
+        let Some(new) = at.pods.iter().find(|p| scene.gauge.is_current(p) && p.deleting.is_none()) else { continue };
         match trouble(scene, new, limits, causes.lost.contains(node)) {
             Trouble::Now(reason) => {
-                failed.nodes.entry((*node).to_owned()).or_insert_with(|| reason.to_owned());
+                failed.nodes.entry(node.to_owned()).or_insert_with(|| reason.to_owned());
             }
             Trouble::At(at) => failed.next = Some(failed.next.map_or(at, |next| next.min(at))),
             Trouble::None => {}
@@ -68,9 +68,9 @@ fn trouble(scene: &Scene<'_>, pod: &PodView, limits: &Failure, lost: bool) -> Tr
         return Trouble::Now("TooManyRestarts");
     }
     let Some(seconds) = limits.max_unready_seconds.filter(|_| !pod.ready) else { return Trouble::None };
-    let since = pod.ready_changed.max(pod.created).unwrap_or(scene.now);
+    let since = pod.ready_changed.max(pod.created).unwrap_or(scene.gauge.now);
     match since.checked_add(SignedDuration::from_secs(seconds.into())) {
-        Ok(at) if at <= scene.now => Trouble::Now("UnreadyTooLong"),
+        Ok(at) if at <= scene.gauge.now => Trouble::Now("UnreadyTooLong"),
         Ok(at) => Trouble::At(at),
         Err(_) => Trouble::None,
     }

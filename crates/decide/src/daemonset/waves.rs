@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Scene;
 use super::causal::Causes;
-use super::node_pods::{Pair, pair};
+use super::spots::{At, Pair, pair};
 use crate::view::NodeView;
 
 /// Where a node that wants a daemon is.
@@ -38,17 +38,17 @@ pub(super) enum State {
 
 /// Where each node that wants a daemon is.
 pub(super) fn states<'a>(scene: &Scene<'a>, causes: &Causes<'_>) -> BTreeMap<&'a str, State> {
-    let state = |node: &str| {
-        let pods = scene.pods.on(node);
-        let ending = pods.iter().any(|p| p.deleting.is_some());
-        match pair(scene, pods, |p| p.deleting.is_some()) {
-            _ if causes.is_excused(node) => State::Excused,
-            Pair::Tidy { new: Some(new), old: None } if !ending && scene.is_available(new) => State::Settled,
+    let gauge = &scene.gauge;
+    let state = |at: At<'a, '_>| {
+        let ending = at.pods.iter().any(|p| p.deleting.is_some());
+        match pair(gauge, at.pods, |p| p.deleting.is_some()) {
+            _ if causes.is_excused(at.node) => State::Excused,
+            Pair::Tidy { new: Some(new), old: None } if !ending && gauge.is_available(new) => State::Settled,
             Pair::Tidy { new: None, old: Some(_) } if !ending => State::Pending,
             _ => State::Busy,
         }
     };
-    scene.placements.iter().filter(|(_, p)| p.may_start()).map(|(node, _)| (*node, state(node))).collect()
+    scene.spots.wanting().map(|at| (at.node, state(at))).collect()
 }
 
 /// Nodes that are updated together.
@@ -101,10 +101,10 @@ pub(super) fn walk<'a>(
             walk.phase = Phase::Rolling;
             return walk;
         }
-        let since = *walk.bake_since.get_or_insert(scene.now);
+        let since = *walk.bake_since.get_or_insert(scene.gauge.now);
         if !promoted.is_some_and(|p| p == PROMOTED_ALL || p == step.name) {
             let until = since.checked_add(SignedDuration::from_secs(step.bake_s)).unwrap_or(Timestamp::MAX);
-            if until > scene.now {
+            if until > scene.gauge.now {
                 (walk.phase, walk.until) = (Phase::Baking, Some(until));
                 return walk;
             }
@@ -188,7 +188,7 @@ fn steps<'a>(
     let mut left: Vec<Choice<'a>> = states
         .iter()
         .map(|(name, state)| Choice {
-            is_other: !scene.pods.on(name).iter().any(|p| scene.is_current(p)),
+            is_other: !scene.spots.on(name).iter().any(|p| scene.gauge.is_current(p)),
             is_sick: *state == State::Excused,
             created: nodes.get(*name).and_then(|n| n.created),
             name,

@@ -4,6 +4,7 @@ mod accept;
 mod classes;
 mod failures;
 mod fixture;
+mod fleet;
 mod forecast;
 mod history;
 mod manage;
