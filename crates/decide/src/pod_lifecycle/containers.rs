@@ -112,7 +112,7 @@ fn blank(container: &Container) -> ContainerStatus {
                 name: m.name.clone(),
                 mount_path: m.mount_path.clone(),
                 read_only: m.read_only,
-                recursive_read_only: m.read_only.filter(|r| *r).map(|_| "Disabled".to_owned()),
+                recursive_read_only: recursive(m),
                 volume_status: None,
             };
             mounts.iter().map(status).collect()
@@ -120,6 +120,15 @@ fn blank(container: &Container) -> ContainerStatus {
         // What the container was made with: both runtimes do as the pod asks.
         stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         ..Default::default()
+    }
+}
+
+/// What is known of it: whether `IfPossible` was possible is the runtime's.
+fn recursive(mount: &k8s_openapi::api::core::v1::VolumeMount) -> Option<String> {
+    match mount.recursive_read_only.as_deref() {
+        Some("IfPossible") => None,
+        Some("Enabled") => Some("Enabled".to_owned()),
+        _ => mount.read_only.filter(|readonly| *readonly).map(|_| "Disabled".to_owned()),
     }
 }
 

@@ -38,8 +38,37 @@ pub fn should_restart(pod: &Pod, container: &Container, init: bool, exit_code: i
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::{ContainerRestartRule, ContainerRestartRuleOnExitCodes};
+
     use super::*;
     use crate::pod_lifecycle::testing::pod;
+
+    #[test]
+    fn exit_codes_decide() {
+        let rule = |operator: &str, values: &[i32]| ContainerRestartRule {
+            action: "Restart".to_owned(),
+            exit_codes: Some(ContainerRestartRuleOnExitCodes {
+                operator: operator.to_owned(),
+                values: Some(values.to_vec()),
+            }),
+        };
+        for (own, rules, code, expect) in [
+            (Some("Never"), vec![rule("In", &[42])], 42, true),
+            (Some("Never"), vec![rule("In", &[42])], 1, false),
+            (Some("Never"), vec![rule("In", &[1]), rule("NotIn", &[7])], 42, true),
+            (Some("Never"), vec![rule("NotIn", &[7])], 7, false),
+            (Some("OnFailure"), vec![rule("In", &[42])], 1, true),
+            // Without a policy of its own a container has no rules.
+            (None, vec![rule("In", &[42])], 42, false),
+        ] {
+            let mut pod = pod("Never", &[], &["a"]);
+            let container = &mut pod.spec.as_mut().unwrap().containers[0];
+            container.restart_policy = own.map(str::to_owned);
+            container.restart_policy_rules = Some(rules);
+            let container = container.clone();
+            assert_eq!(should_restart(&pod, &container, false, code), expect, "{own:?} {code}");
+        }
+    }
 
     #[test]
     fn restarts() {

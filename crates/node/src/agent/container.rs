@@ -10,7 +10,7 @@ use super::env::{EnvError, Sources, environment, expand};
 use super::resources::resources;
 use super::security::{SecurityError, security};
 use super::{Agent, sandbox};
-use crate::runtime::{ContainerConfig, ImageInfo, Mount, MountPropagation};
+use crate::runtime::{ContainerConfig, Features, ImageInfo, Mount, MountPropagation, Runtime};
 use crate::volumes::{self, VolumeError};
 
 /// Seccomp profiles of the node, below the data directory: what localhostProfile names.
@@ -55,7 +55,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// The whole configuration; writes the files it mounts (hosts, termination message).
-pub(super) async fn container<R>(
+pub(super) async fn container<R: Runtime>(
     agent: &Agent<R>,
     pod: &Pod,
     container: &Container,
@@ -68,6 +68,7 @@ pub(super) async fn container<R>(
         node_memory_bytes: agent.memory_bytes,
         server: &agent.server,
     };
+    let able = agent.runtime.features();
     let env = environment(&sources, container).await?;
     let known: BTreeMap<String, String> = env.iter().cloned().collect();
     let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
@@ -77,7 +78,7 @@ pub(super) async fn container<R>(
     if agent.options.volumes {
         for mount in container.volume_mounts.iter().flatten() {
             mounts.retain(|m: &Mount| m.container_path != Path::new(&mount.mount_path));
-            mounts.push(volume_mount(agent, pod, container, mount, &known, parts.volumes).await?);
+            mounts.push(volume_mount(agent, pod, container, mount, &known, parts.volumes, able).await?);
         }
     }
     Ok(ContainerConfig {
@@ -108,6 +109,7 @@ async fn volume_mount<R>(
     mount: &VolumeMount,
     known: &BTreeMap<String, String>,
     volumes: &BTreeMap<String, PathBuf>,
+    able: Features,
 ) -> Result<Mount, ConfigError> {
     let volume = volumes.get(&mount.name).ok_or_else(|| {
         ConfigError::Mount(format!("volume mount {} of container {}: no such volume", mount.name, container.name))
@@ -125,8 +127,10 @@ async fn volume_mount<R>(
         let key = mount.mount_path.trim_matches('/').replace('/', "~");
         volumes::sub_path(volume.clone(), sub, place.join(key)).await?
     };
+    let readonly_below = readonly_below(mount, able)?;
     Ok(Mount {
         host_path,
+        readonly_below,
         container_path: PathBuf::from(&mount.mount_path),
         readonly: mount.read_only == Some(true) || volumes::is_read_only(pod, &mount.name),
         propagation: match mount.mount_propagation.as_deref() {
@@ -135,6 +139,18 @@ async fn volume_mount<R>(
             _ => MountPropagation::Private,
         },
     })
+}
+
+/// Whether what is mounted below is read-only too.
+fn readonly_below(mount: &VolumeMount, able: Features) -> Result<bool, ConfigError> {
+    match mount.recursive_read_only.as_deref() {
+        Some("Enabled") if !able.recursive_read_only => Err(ConfigError::Mount(format!(
+            "volume {:?} requested recursive read-only mode, but it is not supported by the runtime",
+            mount.name
+        ))),
+        Some("Enabled" | "IfPossible") => Ok(mount.read_only == Some(true) && able.recursive_read_only),
+        _ => Ok(false),
+    }
 }
 
 /// Where a container leaves its last words.
@@ -159,6 +175,7 @@ async fn own_files<R>(
         host_path,
         container_path: PathBuf::from(container_path),
         readonly: false,
+        readonly_below: false,
         propagation: MountPropagation::Private,
     };
     Ok(vec![mount(hosts, "/etc/hosts"), mount(words, path)])

@@ -47,6 +47,7 @@ mod power;
 mod pressure;
 mod probes;
 mod reconnect;
+mod refused;
 mod resources;
 mod roster;
 mod sandbox;

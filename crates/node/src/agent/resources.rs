@@ -1,9 +1,9 @@
 //! requests and limits to what the kernel understands, by the kubelet's formulas.
 
 use api::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
-use crate::runtime::ResourceConfig;
+use crate::runtime::{PodResources, ResourceConfig};
 
 /// Shares of one core.
 const SHARES_PER_CPU: i64 = 1024;
@@ -21,7 +21,10 @@ const OOM_GUARANTEED: i64 = -997;
 const OOM_BEST_EFFORT: i64 = 1000;
 
 fn wants(container: &Container, kind: Kind, name: &str) -> Option<Quantity> {
-    let resources = container.resources.as_ref()?;
+    asked(container.resources.as_ref()?, kind, name)
+}
+
+fn asked(resources: &ResourceRequirements, kind: Kind, name: &str) -> Option<Quantity> {
     let list = match kind {
         Kind::Request => resources.requests.as_ref(),
         Kind::Limit => resources.limits.as_ref(),
@@ -49,11 +52,16 @@ pub(crate) fn qos(pod: &Pod) -> &'static str {
             _ => {}
         }
     }
-    let (mut asked, mut guaranteed) = (false, true);
-    for container in all(pod) {
+    let (mut asks, mut guaranteed) = (false, true);
+    // Those of the pod as a whole stand for those of its containers.
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let of_containers = all(pod).filter(|_| whole.is_none()).filter_map(|container| container.resources.as_ref());
+    let counted: Vec<_> = of_containers.chain(whole).collect();
+    guaranteed &= whole.is_some() || all(pod).all(|container| container.resources.is_some());
+    for resources in counted {
         for name in ["cpu", "memory"] {
-            let (request, limit) = (wants(container, Kind::Request, name), wants(container, Kind::Limit, name));
-            asked |= request.is_some() || limit.is_some();
+            let (request, limit) = (asked(resources, Kind::Request, name), asked(resources, Kind::Limit, name));
+            asks |= request.is_some() || limit.is_some();
             let same = match (&request, &limit) {
                 (Some(r), Some(l)) => r.milli() == l.milli(),
                 (None, Some(_)) => true,
@@ -62,21 +70,49 @@ pub(crate) fn qos(pod: &Pod) -> &'static str {
             guaranteed &= same;
         }
     }
-    match (asked, guaranteed) {
+    match (asks, guaranteed) {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
     }
 }
 
+/// Whether a container's resources were changed.
+pub(super) fn resized(old: &Pod, new: &Pod) -> bool {
+    let of =
+        |pod: &Pod| all(pod).map(|c| (c.name.clone(), c.resources.clone().unwrap_or_default())).collect::<Vec<_>>();
+    of(old) != of(new)
+}
+
+/// Limits of the pod as a whole, where it has its own.
+pub(super) fn of_pod(pod: &Pod) -> Option<PodResources> {
+    let whole = pod.spec.as_ref()?.resources.as_ref()?;
+    let limit = asked(whole, Kind::Limit, "cpu");
+    let request = asked(whole, Kind::Request, "cpu").or_else(|| limit.clone());
+    Some(PodResources {
+        cpu_shares: shares(request),
+        cpu_quota: quota(limit),
+        cpu_period: PERIOD.unsigned_abs(),
+        memory_limit: asked(whole, Kind::Limit, "memory").map(|q| q.units()),
+    })
+}
+
+fn shares(request: Option<Quantity>) -> u64 {
+    let shares = request.map_or(0, |q| q.milli().saturating_mul(SHARES_PER_CPU) / 1000);
+    u64::try_from(shares).unwrap_or(0).clamp(SHARES_MIN, SHARES_MAX)
+}
+
+fn quota(limit: Option<Quantity>) -> Option<i64> {
+    limit.map(|q| (q.milli().saturating_mul(PERIOD) / 1000).max(QUOTA_MIN))
+}
+
 /// Limits of one container.
 pub(crate) fn resources(pod: &Pod, container: &Container, memory_bytes: i64) -> ResourceConfig {
     let limit = wants(container, Kind::Limit, "cpu");
     let request = wants(container, Kind::Request, "cpu").or_else(|| limit.clone());
-    let shares = request.map_or(0, |q| q.milli().saturating_mul(SHARES_PER_CPU) / 1000);
     ResourceConfig {
-        cpu_shares: u64::try_from(shares).unwrap_or(0).clamp(SHARES_MIN, SHARES_MAX),
-        cpu_quota: limit.map(|q| (q.milli().saturating_mul(PERIOD) / 1000).max(QUOTA_MIN)),
+        cpu_shares: shares(request),
+        cpu_quota: quota(limit),
         cpu_period: PERIOD.unsigned_abs(),
         memory_limit: wants(container, Kind::Limit, "memory").map(|q| q.units()),
         oom_score_adj: i32::try_from(oom_score_adj(pod, container, memory_bytes)).unwrap_or(1000),
@@ -93,7 +129,12 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_bytes: i64) -> i64 {
         "Guaranteed" => OOM_GUARANTEED,
         "BestEffort" => OOM_BEST_EFFORT,
         _ => {
-            let request = wants(container, Kind::Request, "memory").map_or(0, |q| q.units());
+            let own = |of: &Container| wants(of, Kind::Request, "memory").map_or(0, |q| q.units());
+            // What the pod asks for beyond its containers is shared out among them.
+            let whole = pod.spec.as_ref().and_then(|spec| asked(spec.resources.as_ref()?, Kind::Request, "memory"));
+            let count = i64::try_from(all(pod).count()).unwrap_or(1).max(1);
+            let rest = whole.map_or(0, |whole| whole.units().saturating_sub(all(pod).map(own).sum()).max(0) / count);
+            let request = own(container).saturating_add(rest);
             let score = 1000 - request.saturating_mul(1000) / memory_bytes.max(1);
             score.clamp(1000 + OOM_GUARANTEED, OOM_BEST_EFFORT - 1)
         }
@@ -103,7 +144,7 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_bytes: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
+    use k8s_openapi::api::core::v1::PodSpec;
     use k8s_openapi::apimachinery::pkg::api::resource;
 
     fn pod(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Pod {
@@ -113,6 +154,30 @@ mod tests {
         let resources = ResourceRequirements { requests: list(requests), limits: list(limits), claims: None };
         let container = Container { name: "c".to_owned(), resources: Some(resources), ..Default::default() };
         Pod { spec: Some(PodSpec { containers: vec![container], ..Default::default() }), ..Default::default() }
+    }
+
+    #[test]
+    fn a_pods_own_resources_stand_for_its_containers() {
+        let of = |request: &str, limit: &str| {
+            let mut pod = pod(&[("memory", "100Mi")], &[]);
+            let spec = pod.spec.as_mut().unwrap();
+            spec.containers.push(Container { name: "d".to_owned(), ..Default::default() });
+            let list = |memory: &str| {
+                let amounts = [("cpu", "500m"), ("memory", memory)];
+                Some(amounts.map(|(k, v)| (k.to_owned(), resource::Quantity(v.to_owned()))).into())
+            };
+            spec.resources =
+                Some(ResourceRequirements { requests: list(request), limits: list(limit), ..Default::default() });
+            pod
+        };
+        let pod = of("300Mi", "1Gi");
+        assert_eq!((qos(&pod), qos(&of("1Gi", "1Gi"))), ("Burstable", "Guaranteed"));
+        let whole = of_pod(&pod).unwrap();
+        assert_eq!((whole.cpu_shares, whole.cpu_quota, whole.memory_limit), (512, Some(50_000), Some(1 << 30)));
+        // 200Mi that no container asks for are shared by two.
+        let score = |index: usize| oom_score_adj(&pod, &pod.spec.as_ref().unwrap().containers[index], 1 << 30);
+        assert_eq!((score(0), score(1)), (1000 - 195, 1000 - 97));
+        assert_eq!(of_pod(&super::tests::pod(&[], &[])), None);
     }
 
     #[test]

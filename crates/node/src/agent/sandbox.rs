@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodDNSConfig};
 
-use super::Options;
 use super::ports::ports;
+use super::{Options, resources};
 use crate::runtime::{NamespaceMode, SandboxConfig};
 
 /// Longest host name the kernel takes.
@@ -22,6 +22,15 @@ pub(crate) fn hostname(pod: &Pod) -> String {
     name
 }
 
+/// The whole name of a pod that wants it as its host name.
+pub(super) fn fqdn(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let domain = spec.subdomain.as_ref().filter(|domain| !domain.is_empty())?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let wanted = spec.set_hostname_as_fqdn == Some(true) && spec.hostname_override.is_none();
+    wanted.then(|| format!("{}.{domain}.{namespace}.svc.cluster.local", hostname(pod)))
+}
+
 /// The sandbox of a pod; `machine_resolv_conf` is the node's /etc/resolv.conf.
 pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv_conf: &str) -> SandboxConfig {
     let meta = &pod.metadata;
@@ -35,7 +44,11 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
     SandboxConfig {
         log_directory: options.log_directory(&namespace, &name, &uid),
         attempt,
-        hostname: if network == NamespaceMode::Node { String::new() } else { hostname(pod) },
+        hostname: if network == NamespaceMode::Node {
+            String::new()
+        } else {
+            fqdn(pod).unwrap_or_else(|| hostname(pod))
+        },
         resolv_conf: resolv_conf(spec.dns_policy.as_deref(), spec.dns_config.as_ref(), machine_resolv_conf),
         network,
         pid: node_or(spec.host_pid, pid),
@@ -43,6 +56,7 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
         sysctls: sysctls.into_iter().map(|s| (s.name, s.value)).collect(),
         privileged: containers(pod).any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true)),
         pids_max: options.pod_pids_max,
+        resources: resources::of_pod(pod),
         ports: ports(pod),
         labels: meta.labels.clone().unwrap_or_default(),
         namespace,

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile};
 
-use crate::runtime::{Seccomp, SecurityConfig};
+use crate::runtime::{AppArmor, Seccomp, SecurityConfig};
 
 /// runAsNonRoot can't be kept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub(crate) fn security(
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
         no_new_privs: own.allow_privilege_escalation == Some(false) && !privileged,
         seccomp: seccomp(own.seccomp_profile.or(of_pod.seccomp_profile), profiles),
+        app_armor: app_armor(own.app_armor_profile.or(of_pod.app_armor_profile)),
+        strict_groups: of_pod.supplemental_groups_policy.as_deref() == Some("Strict"),
         unmasked_proc: privileged || own.proc_mount.as_deref() == Some("Unmasked"),
     })
 }
@@ -83,6 +85,15 @@ fn seccomp(profile: Option<SeccompProfile>, profiles: &Path) -> Seccomp {
         "RuntimeDefault" => Seccomp::RuntimeDefault,
         "Localhost" => Seccomp::Localhost(profiles.join(profile.localhost_profile.unwrap_or_default())),
         _ => Seccomp::Unconfined,
+    }
+}
+
+fn app_armor(profile: Option<AppArmorProfile>) -> AppArmor {
+    let Some(profile) = profile else { return AppArmor::Unset };
+    match profile.type_.as_str() {
+        "RuntimeDefault" => AppArmor::RuntimeDefault,
+        "Localhost" => AppArmor::Localhost(profile.localhost_profile.unwrap_or_default()),
+        _ => AppArmor::Unconfined,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ignored::ignored;
 use super::node_status::network_words;
+use super::refused::{Able, has_app_armor, refused, waits};
 use super::start::{Place, begin, find, sandbox_failure, start};
 use super::worker::Worker;
 use super::{Picture, resources, sandbox, stop};
@@ -33,7 +34,7 @@ impl<R: Runtime> Worker<R> {
     ) -> Result<Option<Timestamp>, RuntimeError> {
         let needs_volumes = plan.steps.iter().any(|s| matches!(s, Step::CreateSandbox { .. } | Step::Start { .. }));
         let needs_network = plan.steps.iter().any(|s| matches!(s, Step::CreateSandbox { .. }));
-        if needs_network && self.is_turned_away(picture) {
+        if needs_network && (self.is_refused(picture) || self.is_turned_away(picture)) {
             return Ok(None);
         }
         if needs_network && let Some(at) = self.wait_for_network().await {
@@ -77,6 +78,12 @@ impl<R: Runtime> Worker<R> {
                     let text = format!("not supported by this node and without effect: {}", fields.join(", "));
                     self.agent.recorder.pod_event(&self.state.pod, None, true, "NotSupported", &text);
                 }
+                if let Some(text) = waits(&self.state.pod) {
+                    let error = RuntimeError::Invalid(text);
+                    let text = sandbox_failure(&error);
+                    self.agent.recorder.pod_event(&self.state.pod, None, true, "FailedCreatePodSandBox", &text);
+                    return Err(error);
+                }
                 let machine = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
                 let config = sandbox::sandbox(&self.agent.options, &self.state.pod, *attempt, &machine);
                 let pod = Arc::clone(&self.state.pod);
@@ -117,6 +124,18 @@ impl<R: Runtime> Worker<R> {
             Step::Start { .. } | Step::StartMade { .. } => {}
         }
         Ok(())
+    }
+
+    /// Whether the pod asks for what this node must not leave out, and fails.
+    fn is_refused(&mut self, picture: &Picture) -> bool {
+        let able = Able { features: self.agent.runtime.features(), app_armor: has_app_armor() };
+        if picture.sandbox.is_some() || self.state.memory.failed.is_some() {
+            return false;
+        }
+        let Some(failure) = refused(&self.state.pod, able) else { return false };
+        self.give_up(failure);
+        self.state.turned_away = true;
+        true
     }
 
     /// Whether the node is short of something and lets the pod, which has not been here yet, not in.

@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::ignored::ignored;
 use super::probes::Probes;
-use super::{Agent, Picture, last_words, observe};
+use super::{Agent, Picture, last_words, observe, resources};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::volumes::Mounted;
 
@@ -132,6 +133,9 @@ impl<R: Runtime> Worker<R> {
         let changed = order.pod.spec != old.spec
             || order.pod.metadata.deletion_timestamp != old.metadata.deletion_timestamp
             || order.pod.metadata.annotations != old.metadata.annotations;
+        if old.metadata.resource_version.is_some() {
+            self.tell_changes(&order.pod);
+        }
         let mut pod = Pod::clone(&order.pod);
         if stale {
             pod.status.clone_from(&self.state.pod.status);
@@ -140,6 +144,21 @@ impl<R: Runtime> Worker<R> {
         self.state.pod = Arc::new(pod);
         self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
         self.state.unkept |= changed;
+    }
+
+    /// What a pod that is here already asks for anew, and does not get.
+    fn tell_changes(&self, new: &Pod) {
+        let old = &self.state.pod;
+        let (before, now) = (ignored(old), ignored(new));
+        let added: Vec<_> = now.into_iter().filter(|field| !before.contains(field)).collect();
+        if !added.is_empty() {
+            let text = format!("not supported by this node and without effect: {}", added.join(", "));
+            self.agent.recorder.pod_event(new, None, true, "NotSupported", &text);
+        }
+        if resources::resized(old, new) {
+            let text = "containers that run are not resized in place: new resources hold from their next start on";
+            self.agent.recorder.pod_event(new, None, true, "NotSupported", text);
+        }
     }
 
     /// Keeps the pod for a start without the API server. Not while it ends: its directory may be gone by then.

@@ -117,6 +117,9 @@ pub struct SandboxConfig {
     /// Most processes of all its containers; None is no limit.
     #[serde(default)]
     pub pids_max: Option<u64>,
+    /// What all its containers may use together; None is no limit but their own.
+    #[serde(default)]
+    pub resources: Option<PodResources>,
     /// Ports of the node that lead to it; none with the node's network.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
@@ -133,6 +136,9 @@ pub struct Mount {
     pub container_path: PathBuf,
     /// Read-only.
     pub readonly: bool,
+    /// What is mounted below it is read-only too.
+    #[serde(default)]
+    pub readonly_below: bool,
     /// How mounts made later travel.
     pub propagation: MountPropagation,
 }
@@ -147,6 +153,42 @@ pub enum MountPropagation {
     HostToContainer,
     /// Bidirectional.
     Bidirectional,
+}
+
+/// What a runtime can do that not all can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Containers can be kept out of the groups that their image names.
+    pub strict_groups: bool,
+    /// What is mounted below a read-only mount can be read-only too.
+    pub recursive_read_only: bool,
+}
+
+/// What a pod's containers may use together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PodResources {
+    /// As in [`ResourceConfig`].
+    pub cpu_shares: u64,
+    /// Microseconds a period; None is no limit.
+    pub cpu_quota: Option<i64>,
+    /// Microseconds.
+    pub cpu_period: u64,
+    /// Bytes; None is no limit.
+    pub memory_limit: Option<i64>,
+}
+
+/// Which AppArmor profile confines a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum AppArmor {
+    /// The runtime's choice.
+    #[default]
+    Unset,
+    /// None.
+    Unconfined,
+    /// What the runtime thinks fit.
+    RuntimeDefault,
+    /// One that the node's kernel has loaded.
+    Localhost(String),
 }
 
 /// Which system calls a container may make.
@@ -185,6 +227,12 @@ pub struct SecurityConfig {
     /// System calls; a privileged container has all.
     #[serde(default)]
     pub seccomp: Seccomp,
+    /// AppArmor; a privileged container has none.
+    #[serde(default)]
+    pub app_armor: AppArmor,
+    /// Groups that the image names its user in do not count.
+    #[serde(default)]
+    pub strict_groups: bool,
 }
 
 /// Linux limits of one container.
@@ -371,6 +419,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn name(&self) -> String {
         let version = self.version();
         version.split_once("://").map(|(name, _)| name.to_owned()).unwrap_or(version)
+    }
+    /// What it can do that not all can.
+    fn features(&self) -> Features {
+        Features { strict_groups: true, recursive_read_only: true }
     }
     /// Makes a sandbox with its namespaces and network, and returns when containers can be made in it.
     fn run_pod_sandbox(

@@ -13,12 +13,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::runtime::PodResources;
+
 /// Passes of kill: each kills all that it sees in a frozen group, so a second one only finds late forks.
 const KILL_PASSES_MAX: usize = 10;
 /// Another process may remove the empty group between its making and the entry.
 const ENTER_TRIES_MAX: usize = 5;
 /// Deepest group below a container's own that is cleaned up.
 const DEPTH_MAX: usize = 32;
+
+/// Fewest and most shares that the kernel takes.
+const SHARES_MIN: u64 = 2;
+const SHARES_MAX: u64 = 262_144;
 
 /// How the machine has mounted its control groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,27 +79,61 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Sets how many processes the group may have, all below it included.
+    /// Limits the group, all below it included.
     ///
     /// # Errors
     /// What the kernel says, or that it has no such limit.
-    pub(crate) fn limit_processes(&self, group: &Path, most: u64) -> io::Result<()> {
+    pub(crate) fn limit(&self, group: &Path, pids: Option<u64>, whole: Option<&PodResources>) -> io::Result<()> {
         self.create(group)?;
         if let Self::V2(point) = self {
             // A group has the limit once its parent hands the controller down, and so on from the root.
             let mut dir = point.clone();
             for step in group.strip_prefix("/").unwrap_or(group) {
-                let _ = fs::write(dir.join("cgroup.subtree_control"), "+pids");
+                for controller in ["+pids", "+cpu", "+memory"] {
+                    let _ = fs::write(dir.join("cgroup.subtree_control"), controller);
+                }
                 dir.push(step);
             }
         }
-        let files = self.directories(group).into_iter().map(|dir| dir.join("pids.max"));
-        let mut limited =
-            Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel has no control group of process ids"));
-        for file in files.filter(|file| file.exists()) {
-            limited = fs::write(file, most.to_string());
+        let mut values: Vec<(&str, String)> = pids.map(|most| ("pids.max", most.to_string())).into_iter().collect();
+        if let Some(whole) = whole {
+            values.extend(self.values(whole));
         }
-        limited
+        values.into_iter().try_for_each(|(file, value)| self.write(group, file, &value))
+    }
+
+    /// The files of pod resources, and what goes into them.
+    fn values(&self, whole: &PodResources) -> Vec<(&'static str, String)> {
+        let quota = whole.cpu_quota.filter(|quota| *quota > 0);
+        match self {
+            Self::V1(_) => [
+                Some(("cpu.shares", whole.cpu_shares.max(SHARES_MIN).to_string())),
+                quota.map(|_| ("cpu.cfs_period_us", whole.cpu_period.to_string())),
+                quota.map(|quota| ("cpu.cfs_quota_us", quota.to_string())),
+                whole.memory_limit.map(|bytes| ("memory.limit_in_bytes", bytes.to_string())),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            Self::V2(_) => [
+                Some(("cpu.weight", weight(whole.cpu_shares).to_string())),
+                quota.map(|quota| ("cpu.max", format!("{quota} {}", whole.cpu_period))),
+                whole.memory_limit.map(|bytes| ("memory.max", bytes.to_string())),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        }
+    }
+
+    fn write(&self, group: &Path, file: &str, value: &str) -> io::Result<()> {
+        let files = self.directories(group).into_iter().map(|dir| dir.join(file)).filter(|file| file.exists());
+        let missing = format!("the kernel has no {file} for control groups");
+        let mut written = Err(io::Error::new(io::ErrorKind::Unsupported, missing));
+        for file in files {
+            written = fs::write(file, value);
+        }
+        written
     }
 
     /// Moves the calling process into the group, as far as the kernel lets it.
@@ -200,6 +240,11 @@ impl Hierarchies {
     }
 }
 
+/// Shares of version 1 as the weight of version 2, as Kubernetes reckons it.
+fn weight(shares: u64) -> u64 {
+    1 + shares.clamp(SHARES_MIN, SHARES_MAX).saturating_sub(SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN)
+}
+
 fn visit(dir: &Path, depth: usize, see: &mut dyn FnMut(&Path)) {
     if depth > DEPTH_MAX {
         return;
@@ -270,6 +315,42 @@ mod tests {
         assert_eq!(groups.oom_kills(group), 0);
         groups.kill(group);
         assert!(groups.remove(group));
+    }
+
+    #[test]
+    fn a_group_is_limited_by_the_files_of_its_version() {
+        let whole = PodResources {
+            cpu_shares: 1024,
+            cpu_quota: Some(50_000),
+            cpu_period: 100_000,
+            memory_limit: Some(1 << 20),
+        };
+        for (v2, files) in [
+            (
+                false,
+                &[
+                    ("pids.max", "7"),
+                    ("cpu.shares", "1024"),
+                    ("cpu.cfs_period_us", "100000"),
+                    ("cpu.cfs_quota_us", "50000"),
+                    ("memory.limit_in_bytes", "1048576"),
+                ][..],
+            ),
+            (true, &[("pids.max", "7"), ("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "1048576")]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let own = dir.path().to_owned();
+            let groups = if v2 { Hierarchies::V2(own) } else { Hierarchies::V1(vec![own]) };
+            fs::create_dir(dir.path().join("g")).unwrap();
+            assert!(groups.limit(Path::new("/g"), Some(7), None).is_err(), "the kernel has no such file");
+            for (file, _) in files {
+                fs::write(dir.path().join("g").join(file), "").unwrap();
+            }
+            groups.limit(Path::new("/g"), Some(7), Some(&whole)).unwrap();
+            for (file, value) in files {
+                assert_eq!(fs::read_to_string(dir.path().join("g").join(file)).unwrap(), *value, "{file}");
+            }
+        }
     }
 
     #[test]

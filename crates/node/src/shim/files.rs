@@ -191,6 +191,9 @@ pub(crate) struct UserChoice {
     pub(crate) gid: Option<u32>,
     /// More groups.
     pub(crate) groups: Vec<u32>,
+    /// Groups of the container's own /etc/group do not count.
+    #[serde(default)]
+    pub(crate) strict: bool,
 }
 
 /// What became of a container.

@@ -231,8 +231,8 @@ fn detached(mount: &Mount) -> io::Result<OwnedFd> {
     };
     set_attributes(tree.as_fd(), 0, propagation, true)?;
     if mount.readonly {
-        // Only the mount itself, as Kubernetes' readOnly without recursiveReadOnly.
-        set_attributes(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, false)?;
+        // Only the mount itself, unless recursiveReadOnly asks for those below too.
+        set_attributes(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, mount.readonly_below)?;
     }
     Ok(tree)
 }

@@ -58,7 +58,7 @@ pub(crate) fn resolve(choice: &UserChoice, passwd: &str, group: &str) -> Result<
         (None, None) => entry.as_ref().map_or(0, |entry| entry.gid),
     };
     let mut groups = vec![gid];
-    if let Some(entry) = &entry {
+    if let Some(entry) = entry.as_ref().filter(|_| !choice.strict) {
         groups.extend(
             group_lines(group)
                 .filter(|(.., members)| members.split(',').any(|member| member == entry.name))
@@ -104,7 +104,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:44:web,root\nlast:x:55:web\n";
 
     fn choice(image: &str, uid: Option<u32>, gid: Option<u32>, groups: &[u32]) -> UserChoice {
-        UserChoice { image: image.to_owned(), uid, gid, groups: groups.to_vec() }
+        UserChoice { image: image.to_owned(), uid, gid, groups: groups.to_vec(), strict: false }
     }
 
     #[test]
@@ -122,6 +122,12 @@ mod tests {
             let user = resolve(&choice, PASSWD, GROUP).unwrap();
             assert_eq!((user.uid, user.gid, user.groups, user.home.as_str()), want, "{choice:?}");
         }
+    }
+
+    #[test]
+    fn strictly_only_what_the_pod_says() {
+        let strict = UserChoice { strict: true, ..choice("web", None, None, &[9]) };
+        assert_eq!(resolve(&strict, PASSWD, GROUP).unwrap().groups, [34, 9]);
     }
 
     #[test]

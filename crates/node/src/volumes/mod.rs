@@ -174,7 +174,7 @@ async fn one<R>(agent: &Agent<R>, pod: &Pod, ips: &Ips, index: usize, volume: &V
 }
 
 /// The field of a source that is not supported.
-fn unsupported(volume: &Volume) -> Option<String> {
+pub(crate) fn unsupported(volume: &Volume) -> Option<String> {
     let value = serde_json::to_value(volume).ok()?;
     value.as_object()?.keys().find(|k| !matches!(k.as_str(), "name" | "emptyDir")).cloned()
 }

@@ -7,7 +7,13 @@ use node::runtime::{ContainerConfig, Mount, MountPropagation, Runtime as _, Runt
 use crate::fixture::{PATIENCE, World, world};
 
 fn mount(host: impl Into<PathBuf>, container: &str, readonly: bool) -> Mount {
-    Mount { host_path: host.into(), container_path: container.into(), readonly, propagation: MountPropagation::Private }
+    Mount {
+        host_path: host.into(),
+        container_path: container.into(),
+        readonly,
+        readonly_below: false,
+        propagation: MountPropagation::Private,
+    }
 }
 
 fn with_mounts(world: &World, script: &str, mounts: Vec<Mount>) -> ContainerConfig {

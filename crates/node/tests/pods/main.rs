@@ -4,6 +4,7 @@ mod cases;
 mod confinement;
 mod containerd;
 mod embedded;
+mod fields;
 mod on_containerd;
 mod world;
 
@@ -31,6 +32,10 @@ mod all {
     pub(crate) use super::confinement::{
         processes_of_a_pod_are_limited, stop_signals_are_the_pods, system_calls_are_filtered,
     };
+    pub(crate) use super::fields::{
+        a_pod_is_limited_as_a_whole, mounts_below_are_read_only_too, names_and_rights_are_the_pods,
+        what_can_not_be_is_refused,
+    };
 }
 
 on_each! {
@@ -40,4 +45,8 @@ on_each! {
     system_calls_are_filtered
     stop_signals_are_the_pods
     processes_of_a_pod_are_limited
+    names_and_rights_are_the_pods
+    a_pod_is_limited_as_a_whole
+    what_can_not_be_is_refused
+    mounts_below_are_read_only_too
 }

@@ -17,9 +17,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Most processes of a pod: a runtime's own first step has a dozen threads.
 pub(crate) const PIDS_MAX: u64 = 60;
 /// What the image has of busybox.
-pub(crate) const TOOLS: [&str; 15] = [
-    "mkdir", "sh", "sleep", "cat", "echo", "ls", "id", "true", "false", "touch", "test", "head", "trap", "hostname",
-    "nc",
+pub(crate) const TOOLS: [&str; 16] = [
+    "mkdir", "pwd", "sh", "sleep", "cat", "echo", "ls", "id", "true", "false", "touch", "test", "head", "trap",
+    "hostname", "nc",
 ];
 
 /// A runtime on this machine.

@@ -15,8 +15,8 @@ use super::proto::{Int64Value, Pairs};
 use super::sandbox::{labels, namespaces, text, time};
 use crate::runtime::embedded::{MASKED_PATHS, READONLY_PATHS};
 use crate::runtime::{
-    ContainerConfig, ContainerId, ContainerState, ContainerStatus, MountPropagation, ResourceConfig, SandboxConfig,
-    SandboxId, Seccomp, SecurityConfig,
+    AppArmor, ContainerConfig, ContainerId, ContainerState, ContainerStatus, MountPropagation, ResourceConfig,
+    SandboxConfig, SandboxId, Seccomp, SecurityConfig,
 };
 
 /// Label, as Kubernetes' own agent writes it.
@@ -87,6 +87,7 @@ fn mount(mount: &crate::runtime::Mount) -> cri::Mount {
         host_path: text(&mount.host_path),
         readonly: mount.readonly,
         propagation: propagation.into(),
+        recursive_read_only: mount.readonly_below,
     }
 }
 
@@ -125,6 +126,8 @@ fn security(sandbox: &SandboxConfig, security: SecurityConfig, user: &ImageUser)
         supplemental_groups: security.supplemental_groups,
         no_new_privs: security.no_new_privs,
         seccomp: Some(seccomp(&security.seccomp)),
+        app_armor: app_armor(&security.app_armor),
+        supplemental_groups_policy: security.strict_groups.into(),
     }
 }
 
@@ -135,6 +138,16 @@ fn seccomp(asked: &Seccomp) -> SecurityProfile {
         Seccomp::Localhost(path) => (ProfileType::Localhost, text(path)),
     };
     SecurityProfile { kind: kind.into(), localhost }
+}
+
+fn app_armor(asked: &AppArmor) -> Option<SecurityProfile> {
+    let (kind, localhost) = match asked {
+        AppArmor::Unset => return None,
+        AppArmor::Unconfined => (ProfileType::Unconfined, String::new()),
+        AppArmor::RuntimeDefault => (ProfileType::RuntimeDefault, String::new()),
+        AppArmor::Localhost(name) => (ProfileType::Localhost, name.clone()),
+    };
+    Some(SecurityProfile { kind: kind.into(), localhost })
 }
 
 /// What a container does.
@@ -197,6 +210,7 @@ mod tests {
             host_path: "/h".into(),
             container_path: path.into(),
             readonly: true,
+            readonly_below: false,
             propagation,
         };
         let container = ContainerConfig {

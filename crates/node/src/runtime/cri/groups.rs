@@ -6,6 +6,11 @@ use super::Shared;
 use super::info::slice_path;
 use crate::runtime::SandboxConfig;
 
+/// Whether the pod is limited as a whole.
+fn limits(config: &SandboxConfig) -> bool {
+    config.pids_max.is_some() || config.resources.is_some()
+}
+
 /// A pod's group as the runtime wants it told: a path, or with systemd a slice.
 fn parent(cgroup: &Path, uid: &str, systemd: bool) -> String {
     if !systemd {
@@ -22,15 +27,15 @@ impl Shared {
         parent(&self.options.cgroup, uid, self.configuration.systemd)
     }
 
-    /// Sets how many processes the pod's containers may have. The runtime has made the group with the sandbox.
-    pub(super) async fn limit_processes(&self, config: &SandboxConfig) {
-        let (Some(most), Some(groups)) = (config.pids_max, self.groups.clone()) else { return };
+    /// Limits the pod's containers together. The runtime has made their group with the sandbox.
+    pub(super) async fn limit(&self, config: &SandboxConfig) {
+        let Some(groups) = self.groups.clone().filter(|_| limits(config)) else { return };
         let told = self.cgroup_parent(&config.uid);
         let group = if self.configuration.systemd { slice_path(&told) } else { told.into() };
-        let limiting = tokio::task::spawn_blocking(move || groups.limit_processes(&group, most));
+        let own = config.clone();
+        let limiting = tokio::task::spawn_blocking(move || groups.limit(&group, own.pids_max, own.resources.as_ref()));
         if let Ok(Err(error)) = limiting.await {
-            let pod = (&config.namespace, &config.name);
-            tracing::warn!("pod {}/{}: its processes are not limited to {most}: {error}", pod.0, pod.1);
+            tracing::warn!("pod {}/{} is not limited as a whole: {error}", config.namespace, config.name);
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::proto::Pairs;
+use crate::runtime::Features;
 
 /// Of a sandbox or a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(super) fn slice_path(slice: &str) -> PathBuf {
 /// What a runtime that has no call for it tells of its configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Configuration {
+    /// What it says that it can do.
+    pub(super) features: Features,
     /// Control groups are made by systemd.
     pub(super) systemd: bool,
     /// Image that sandboxes are made of: it must stay.
@@ -82,6 +85,7 @@ pub(super) fn configuration(info: &Pairs) -> Configuration {
     let default = containerd["defaultRuntimeName"].as_str().unwrap_or("runc");
     let image = config["sandboxImage"].as_str().filter(|image| !image.is_empty());
     Configuration {
+        features: Features::default(),
         systemd: containerd["runtimes"][default]["options"]["SystemdCgroup"] == true,
         sandbox_image: image.map(str::to_owned),
     }
@@ -121,7 +125,10 @@ mod tests {
             r#"{"sandboxImage":"pause:1","containerd":{"defaultRuntimeName":"x",
                 "runtimes":{"x":{"options":{"SystemdCgroup":true}}}}}"#,
         ));
-        assert_eq!(told, Configuration { systemd: true, sandbox_image: Some("pause:1".to_owned()) });
+        assert_eq!(
+            told,
+            Configuration { features: Features::default(), systemd: true, sandbox_image: Some("pause:1".to_owned()) }
+        );
         assert_eq!(configuration(&Pairs::new()), Configuration::default());
     }
 }

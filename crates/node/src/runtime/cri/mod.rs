@@ -41,7 +41,7 @@ use self::proto::{CgroupDriver, Empty};
 use super::stats::{FsUsage, SandboxStats};
 use super::streaming::{Connection, Running, Wanted};
 use super::{
-    ContainerConfig, ContainerId, ContainerStatus, ExecOutput, ImageError, ImageInfo, RegistryAuth, Runtime,
+    ContainerConfig, ContainerId, ContainerStatus, ExecOutput, Features, ImageError, ImageInfo, RegistryAuth, Runtime,
     RuntimeError, SandboxConfig, SandboxId, SandboxStatus, signal,
 };
 use crate::shim::cgroup::{Hierarchies, hierarchies};
@@ -176,6 +176,7 @@ async fn first_answer(client: &Client) -> Result<proto::VersionResponse, Runtime
 async fn configuration(client: &Client) -> Result<Configuration, RuntimeError> {
     let status: proto::StatusResponse = client.ask(proto::STATUS, proto::StatusRequest { verbose: true }).await?;
     let mut configuration = info::configuration(&status.info);
+    configuration.features = features(&status);
     // Runtimes from 2024 on have a call for it.
     let asked: Result<proto::RuntimeConfigResponse, _> =
         client.unary(Some(ANSWER_MAX), proto::RUNTIME_CONFIG, Empty {}).await;
@@ -199,7 +200,7 @@ impl Shared {
         let message = sandbox::config(&self.options.owner, &config, &self.cgroup_parent(&config.uid));
         let question = cri_sandbox::RunRequest { config: Some(message) };
         let made: cri_sandbox::Id = self.client.ask(cri_sandbox::RUN, question).await?;
-        self.limit_processes(&config).await;
+        self.limit(&config).await;
         let created_at = jiff::Timestamp::now();
         let mut status = SandboxStatus { id: SandboxId(made.id), config, ready: true, created_at, ips: Vec::new() };
         status.ips = self.sandbox_details(&status).await?;
@@ -298,6 +299,17 @@ impl Shared {
     }
 }
 
+/// What the runtime says that it can do; older ones say nothing, and can't.
+fn features(answer: &proto::StatusResponse) -> Features {
+    let default = answer.handlers.iter().find(|handler| handler.name.is_empty());
+    Features {
+        strict_groups: answer.features.as_ref().is_some_and(|features| features.supplemental_groups_policy),
+        recursive_read_only: default
+            .and_then(|handler| handler.features.as_ref())
+            .is_some_and(|features| features.recursive_read_only_mounts),
+    }
+}
+
 /// What the runtime's conditions say of the network.
 fn network(answer: &proto::StatusResponse) -> Result<(), String> {
     let conditions = answer.status.iter().flat_map(|status| &status.conditions);
@@ -312,6 +324,10 @@ fn network(answer: &proto::StatusResponse) -> Result<(), String> {
 impl Runtime for Cri {
     fn version(&self) -> String {
         self.shared.version.clone()
+    }
+
+    fn features(&self) -> Features {
+        self.shared.configuration.features
     }
 
     async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {

@@ -86,6 +86,7 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
             image: rootfs.user,
             uid: security.run_as_user.map(number).transpose()?,
             gid: security.run_as_group.map(number).transpose()?,
+            strict: security.strict_groups,
             groups: security.supplemental_groups.iter().map(|id| number(*id)).collect::<Result<_, _>>()?,
         };
         let asked = if config.stop_signal.is_empty() { &rootfs.stop_signal } else { &config.stop_signal };

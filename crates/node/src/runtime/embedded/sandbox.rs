@@ -161,10 +161,10 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         if config.ipc != NamespaceMode::Node {
             mounts::mount_shm(&dir.join(SHM)).map_err(|error| failed("failed to mount the pod's /dev/shm", error))?;
         }
-        if let Some(most) = config.pids_max {
+        if config.pids_max.is_some() || config.resources.is_some() {
             self.groups
-                .limit_processes(&self.pod_cgroup(&config.uid), most)
-                .map_err(|error| failed("failed to limit the pod's processes", error))?;
+                .limit(&self.pod_cgroup(&config.uid), config.pids_max, config.resources.as_ref())
+                .map_err(|error| failed("failed to limit the pod as a whole", error))?;
         }
         let machine = machine::read(false).map_err(|error| failed("failed to read the machine", error))?;
         pod_files::write(dir, &config, &ips, &machine.hostname)

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::capabilities;
 use super::parts::Rootfs;
-use crate::runtime::{ContainerConfig, Mount, MountPropagation, NamespaceMode, SandboxConfig};
+use crate::runtime::{AppArmor, ContainerConfig, Mount, MountPropagation, NamespaceMode, SandboxConfig};
 use crate::shim::cgroup::Hierarchies;
 
 /// Where programs are looked for when neither image nor pod says.
@@ -90,6 +90,15 @@ pub(crate) fn build(
         "readonlyPaths": if open { &[][..] } else { &READONLY_PATHS },
         "rootfsPropagation": propagation(&container.mounts),
     });
+    let app_armor = match &security.app_armor {
+        _ if security.privileged => None,
+        AppArmor::Unset | AppArmor::Unconfined => None,
+        AppArmor::Localhost(profile) => Some(profile),
+        AppArmor::RuntimeDefault => {
+            return Err("the runtime in the binary brings no AppArmor profile; load one and name it by type Localhost"
+                .to_owned());
+        }
+    };
     if security.privileged {
         linux["devices"] = devices(&machine.devices);
     }
@@ -109,6 +118,7 @@ pub(crate) fn build(
                 "ambient": [],
             },
             "noNewPrivileges": security.no_new_privs,
+            "apparmorProfile": app_armor,
             "oomScoreAdj": container.resources.oom_score_adj,
         },
         "mounts": kernel_mounts(sandbox, container, machine, pod_dir, cgroup),
@@ -274,6 +284,7 @@ pub(crate) fn shim_mounts(container: &ContainerConfig, pod_dir: &Path) -> Vec<Mo
             host_path: pod_dir.join(name),
             container_path: Path::new("/etc").join(name),
             readonly: container.security.readonly_rootfs,
+            readonly_below: false,
             propagation: MountPropagation::Private,
         })
         .filter(|own| container.mounts.iter().all(|mount| mount.container_path != own.container_path))
@@ -420,6 +431,7 @@ mod tests {
             host_path: "/h".into(),
             container_path: path.into(),
             readonly: false,
+            readonly_below: false,
             propagation: MountPropagation::Private,
         };
         let container = ContainerConfig {

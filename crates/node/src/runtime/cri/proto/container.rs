@@ -34,6 +34,8 @@ pub(crate) struct Mount {
     pub(crate) readonly: bool,
     #[prost(enumeration = "Propagation", tag = "5")]
     pub(crate) propagation: i32,
+    #[prost(bool, tag = "8")]
+    pub(crate) recursive_read_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
@@ -86,6 +88,11 @@ pub(crate) struct SecurityContext {
     pub(crate) readonly_paths: Vec<String>,
     #[prost(message, optional, tag = "15")]
     pub(crate) seccomp: Option<SecurityProfile>,
+    #[prost(message, optional, tag = "16")]
+    pub(crate) app_armor: Option<SecurityProfile>,
+    /// 1 is strict.
+    #[prost(int32, tag = "17")]
+    pub(crate) supplemental_groups_policy: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

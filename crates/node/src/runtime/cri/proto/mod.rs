@@ -53,6 +53,31 @@ pub(crate) struct StatusResponse {
     pub(crate) status: Option<RuntimeStatus>,
     #[prost(btree_map = "string, string", tag = "2")]
     pub(crate) info: Pairs,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) handlers: Vec<RuntimeHandler>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) features: Option<RuntimeFeatures>,
+}
+
+/// A way to run containers; the default one has no name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RuntimeHandler {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) features: Option<HandlerFeatures>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HandlerFeatures {
+    #[prost(bool, tag = "1")]
+    pub(crate) recursive_read_only_mounts: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RuntimeFeatures {
+    #[prost(bool, tag = "1")]
+    pub(crate) supplemental_groups_policy: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -144,7 +169,7 @@ mod tests {
         // 11: "c/0.log"; 14: 1; 15: { 2: { 3: {2: 1}, 5: {1: 7}, 11: 1, 12: {1: 8} } }
         let want = b"\x5a\x07c/0.log\x70\x01\x7a\x10\x12\x0e\x1a\x02\x10\x01\x2a\x02\x08\x07\x58\x01\x62\x02\x08\x08";
         assert_eq!(config.encode_to_vec(), want);
-        // 1: { 1: { 1: "NetworkReady", 2: 0, 3: "r", 4: "m" } }, 2: map, and 4, which is skipped.
+        // 1: { 1: { 1: "NetworkReady", 2: 0, 3: "r", 4: "m" } }, 2: map, and 4, the features.
         let bytes = b"\x0a\x16\x0a\x14\x0a\x0cNetworkReady\x1a\x01r\x22\x01m\x12\x06\x0a\x01k\x12\x01v\x22\x02\x08\x01";
         let status = StatusResponse::decode(&bytes[..]).unwrap();
         let condition = &status.status.unwrap().conditions[0];
@@ -153,5 +178,6 @@ mod tests {
             ("NetworkReady", false, "m")
         );
         assert_eq!(status.info["k"], "v");
+        assert!(status.features.unwrap().supplemental_groups_policy);
     }
 }
