@@ -12,6 +12,7 @@ mod gotext;
 mod growth;
 mod lists;
 mod strategic;
+mod untouched;
 
 pub use apply::{PatchType, apply};
 pub(crate) use duplicates::read as read_repeated;

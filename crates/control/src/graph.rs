@@ -42,13 +42,20 @@ pub(crate) struct Graph {
 impl Graph {
     /// Notes an object; returns the UIDs to look at because of it.
     pub(crate) fn apply(&mut self, kind: &'static Kind, metadata: &ObjectMeta) -> Vec<Uid> {
-        let uid: Uid = metadata.uid.as_deref().unwrap_or_default().into();
+        let holding = Holding::from(metadata);
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        // Most news of an object are about what it says, not about whose it is: a lease that is renewed, for instance.
+        let known = self.objects.get(uid);
+        if known.is_some_and(|o| name_of(o.kind) == name_of(kind) && o.key.names(metadata) && o.holding == holding) {
+            return Vec::new();
+        }
+        let uid: Uid = uid.into();
         let key = Arc::new(Key::of(metadata));
         let mut wake = match self.by_key.get(&(name_of(kind), key.clone())) {
             Some(before) if *before != uid => self.gone(kind, &key),
             _ => Vec::new(),
         };
-        let object = Object { kind, key: key.clone(), holding: Holding::from(metadata) };
+        let object = Object { kind, key: key.clone(), holding };
         let before = self.objects.get(&uid).map(|o| o.holding.clone());
         if before.as_ref() != Some(&object.holding) {
             for owner in before.iter().flat_map(|h| &h.owners) {

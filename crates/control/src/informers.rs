@@ -19,7 +19,6 @@ use std::sync::Arc;
 use api::kinds::{KINDS, Kind, Verb};
 use api::rollout_policy::RolloutPolicy;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, ReplicaSet};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -72,7 +71,7 @@ pub(crate) fn start(
             Source::Namespaces => starter.typed::<Namespace>(wire::namespaces(), *needed, on_namespace),
             Source::Budgets => starter.typed::<PodDisruptionBudget>(wire::budgets(), *needed, on_budget::seen),
             Source::Policies => starter.policies(),
-            Source::NodeLeases => starter.leases(),
+            Source::NodeLeases => starter.leases(sources.contains_key(&Source::Owners)),
             Source::ServiceAccounts if !sources.contains_key(&Source::Owners) => {
                 starter.others(wire::service_accounts());
             }
@@ -81,7 +80,10 @@ pub(crate) fn start(
             Source::Definitions => custom::start(hub, starter.tasks, shutdown),
             Source::Owners => {
                 let owned = |k: &&Kind| k.can(Verb::Watch) && k.can(Verb::List) && k.can(Verb::Delete);
-                KINDS.iter().filter(|k| !TYPED.contains(&k.plural)).filter(owned).for_each(|k| starter.others(k));
+                // The leases of nodes are followed with all others.
+                let followed = |k: &&Kind| k.plural == "leases" && sources.contains_key(&Source::NodeLeases);
+                let others = KINDS.iter().filter(|k| !TYPED.contains(&k.plural) && !followed(k));
+                others.filter(owned).for_each(|k| starter.others(k));
             }
         }
     }
@@ -139,40 +141,50 @@ impl Starter<'_> {
         self.tasks.spawn(follow_if_had(api, "rollout policies", self.shutdown.clone(), seen));
     }
 
-    /// Follows the leases of nodes.
-    fn leases(&mut self) {
+    /// Follows the leases of nodes, and with `owners` all leases, for the collector: one watch tells both.
+    fn leases(&mut self, owners: bool) {
         self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
+        let kind = wire::leases();
         let mut renewed = BTreeMap::new();
-        let seen = move |seen: Seen<Lease>| match seen {
-            Seen::Applied(lease) => {
-                let name = lease.metadata.name.unwrap_or_default();
-                let time = lease.spec.and_then(|s| s.renew_time);
-                if renewed.get(&name) != time.as_ref()
-                    && let Some(time) = time
-                {
-                    renewed.insert(name.clone(), time);
-                    on_node::heard(&hub, &name);
+        let seen = move |seen: Seen<metadata::Renewed>| {
+            if owners {
+                own(&hub, kind, &seen, |lease| &lease.metadata);
+            }
+            match seen {
+                Seen::Applied(lease) if lease.metadata.namespace.as_deref() == Some(NODE_LEASES) => {
+                    let name = lease.metadata.name.unwrap_or_default();
+                    if let Some(time) = lease.spec.renew_time
+                        && renewed.get(&name) != Some(&time)
+                    {
+                        on_node::heard(&hub, &name);
+                        renewed.insert(name, time);
+                    }
                 }
-            }
-            Seen::Gone(key) => {
-                renewed.remove(&key.name);
-            }
-            Seen::Listed(names, _) => {
-                renewed.retain(|name, _| names.contains(&Key::new(NODE_LEASES, name)));
-                if let Some(ready) = ready.take() {
-                    ready.add_permits(1);
+                Seen::Gone(key) if key.namespace == NODE_LEASES => {
+                    renewed.remove(&key.name);
+                }
+                Seen::Applied(_) | Seen::Gone(_) => {}
+                Seen::Listed(names, _) => {
+                    renewed.retain(|name, _| names.contains(&Key::new(NODE_LEASES, name)));
+                    if let Some(ready) = ready.take() {
+                        ready.add_permits(1);
+                    }
                 }
             }
         };
-        let api = Api::namespaced(self.hub.client.clone(), NODE_LEASES);
+        let client = self.hub.client.clone();
+        let api = match owners {
+            true => metadata::api(&client, kind),
+            false => Api::namespaced_with(client, NODE_LEASES, &kind),
+        };
         self.tasks.spawn(follow(api, "node leases", self.shutdown.clone(), seen));
     }
 
     /// Follows a kind of which only owners and names matter.
     fn others(&mut self, kind: &'static Kind) {
         let hub = self.hub.clone();
-        let api = metadata::api(&self.hub.client, kind);
+        let api = metadata::api::<metadata::Metadata>(&self.hub.client, kind);
         let seen = move |seen: Seen<metadata::Metadata>| {
             own(&hub, kind, &seen, |object| &object.metadata);
             let lost = matches!(&seen, Seen::Gone(key) if matches!(key.name.as_str(), DEFAULT_ACCOUNT | ROOT_CA));

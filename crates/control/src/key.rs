@@ -22,6 +22,12 @@ impl Key {
             name: metadata.name.clone().unwrap_or_default(),
         }
     }
+
+    /// Whether an object has this name.
+    pub(crate) fn names(&self, metadata: &ObjectMeta) -> bool {
+        metadata.name.as_deref().unwrap_or_default() == self.name
+            && metadata.namespace.as_deref().unwrap_or_default() == self.namespace
+    }
 }
 
 impl fmt::Display for Key {

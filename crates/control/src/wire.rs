@@ -43,7 +43,7 @@ pub(crate) struct Deletion<'a> {
     pub(crate) propagation: Option<Propagation>,
 }
 
-/// The rows of the kinds that controllers write.
+/// The rows of the kinds that controllers write or follow.
 macro_rules! rows {
     ($($(#[$doc:meta])* $name:ident: $group:literal $plural:literal),*) => {
         $($(#[$doc])* pub(crate) fn $name() -> &'static Kind {
@@ -65,7 +65,8 @@ rows! {
     daemon_sets: "apps" "daemonsets",
     replica_sets: "apps" "replicasets",
     revisions: "apps" "controllerrevisions",
-    budgets: "policy" "poddisruptionbudgets"
+    budgets: "policy" "poddisruptionbudgets",
+    leases: "coordination.k8s.io" "leases"
 }
 
 /// The HTTP status of a refusal, 0 for other failures.

@@ -70,9 +70,12 @@ fn generation_as_converted(new: &mut Value) {
 /// it wants them gone.
 fn before(live: Option<&Value>, sent: Option<Value>, writer: &Writer<'_>) -> Entries {
     let stored = || live.map(Entries::stored).unwrap_or_default();
-    let Some(sent) = sent.filter(|_| writer.subresource.is_empty()) else { return stored() };
+    let Some(sent) = sent else { return stored() };
     if live.is_some_and(|live| live["metadata"]["managedFields"] == sent) {
         return Entries::trusted(sent);
+    }
+    if !writer.subresource.is_empty() {
+        return stored();
     }
     match sent.as_array().map(Vec::as_slice) {
         Some([]) => Entries::default(),

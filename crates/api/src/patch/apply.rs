@@ -3,6 +3,7 @@
 //! Invariants: strict errors of the patch come before those of the object that it makes.
 //! Absent: preconditions, defaults, validation.
 
+use super::untouched::Named;
 use super::{PatchError, duplicates, gotext, json, merge, use_up};
 use crate::decode::{self, Decoded, FieldValidation};
 use crate::kinds::Kind;
@@ -53,7 +54,8 @@ pub fn apply(
         return Err(status::unsupported_media(CUSTOM_PATCHES));
     }
     let (mut patch, mut strict_errors) = read_body(patch_type, body)?;
-    let patched = match patch_type {
+    let named = Named::of(kind, patch_type, &patch);
+    let mut patched = match patch_type {
         PatchType::Json => json(current, &patch)?,
         PatchType::Merge => merge(current, &patch)?,
         PatchType::Strategic => use_up(kind, current, &mut patch)?,
@@ -69,7 +71,8 @@ pub fn apply(
         let path = Path::root("patch");
         status::invalid("", "", "", &[FieldError::invalid(&path, shown().as_str(), detail)])
     };
-    let (value, found) = match patch_type {
+    let untouched = named.take_others(&mut patched);
+    let (mut value, found) = match patch_type {
         PatchType::Strategic => decode::from_merged(kind, patched, is_strict).map_err(&refuse)?,
         PatchType::Json | PatchType::Merge => {
             let mut value = patched;
@@ -77,6 +80,7 @@ pub fn apply(
             (value, warnings.map_err(|error| refuse(error.cause()))?)
         }
     };
+    untouched.put_back(&mut value);
     if !is_strict {
         return Ok(Decoded { value, warnings: Vec::new() });
     }

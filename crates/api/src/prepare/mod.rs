@@ -122,8 +122,11 @@ pub fn update_status(kind: &Kind, new: &mut Value, old: &Value) {
         return crd::prepare_status(map, before);
     }
     map.retain(|key, _| matches!(key.as_str(), "metadata" | "status") || before.contains_key(key));
-    for key in before.keys().filter(|key| !matches!(key.as_str(), "metadata" | "status")) {
-        map.insert(key.clone(), before[key].clone());
+    for (key, value) in before.iter().filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")) {
+        // Most often it is there already, and a copy costs more than a look.
+        if map.get(key) != Some(value) {
+            map.insert(key.clone(), value.clone());
+        }
     }
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::update_status(map, before),

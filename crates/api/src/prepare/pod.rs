@@ -80,16 +80,16 @@ pub(super) fn keep_priority(map: &mut Map<String, Value>, before: &Map<String, V
 pub(super) fn update_status(map: &mut Map<String, Value>, before: &Map<String, Value>) {
     metadata(map).remove("deletionTimestamp");
     keep_in_metadata(map, before, "ownerReferences");
-    let old = before.get("status").and_then(Value::as_object).cloned().unwrap_or_default();
+    let old = before.get("status");
     let status = child(map, "status");
     for key in ["qosClass", "observedGeneration"] {
-        if let Some(value) = old.get(key)
+        if let Some(value) = old.and_then(|old| old.get(key))
             && status.get(key).is_none_or(|given| given.is_null() || given == "" || given == 0)
         {
             status.insert(key.to_owned(), value.clone());
         }
     }
-    let old = old.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let old = old.and_then(|old| old.get("conditions")).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         let same = old.iter().find(|other| other.get("type") == condition.get("type"));
         let observed = same.and_then(|other| other.get("observedGeneration"));
