@@ -13,6 +13,10 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use server::{Config, Server};
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Requests at once.
 const AT_ONCE: usize = 50;
 

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use super::unread::unread;
 
 /// Events that wait for the server: a start of all 110 pods of a node writes about five each.
 const QUEUE_MAX: usize = 640;
@@ -132,8 +134,9 @@ impl Writer {
                 self.known.remove(at).unwrap_or(Known { told: told.clone(), name: String::new(), count: 0 });
             known.count = known.count.saturating_add(1);
             let patch = Patch::Merge(json!({"count": known.count, "lastTimestamp": now}));
-            match events.patch(&known.name, &PatchParams::default(), &patch).await {
-                Ok(_) => {
+            let request = Request::new(events.resource_url()).patch(&known.name, &PatchParams::default(), &patch);
+            match unread(&self.client, request).await {
+                Ok(()) => {
                     self.known.push_back(known);
                     return Ok(());
                 }
@@ -146,7 +149,9 @@ impl Writer {
         let mut about = told.about.clone();
         about.resource_version = version;
         let event = self.event(&name, &namespace, about, &told, &now);
-        events.create(&PostParams::default(), &event).await?;
+        let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(events.resource_url()).create(&PostParams::default(), body);
+        unread(&self.client, request).await?;
         self.known.push_back(Known { told, name, count: 1 });
         if self.known.len() > REMEMBERED_MAX {
             self.known.pop_front();

@@ -5,8 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
+use tokio::sync::OnceCell;
 
 use super::Options;
 
@@ -24,8 +27,14 @@ pub(super) struct Capacity {
     pub(super) pids: u64,
 }
 
-async fn read(path: &str) -> String {
-    tokio::fs::read_to_string(path).await.map(|t| t.trim().to_owned()).unwrap_or_default()
+/// How long what was read is taken for true: many agents of one machine ask at about the same time.
+const TRUE_FOR: Duration = Duration::from_secs(1);
+
+/// What was read last, of one directory's disk.
+static LAST: Mutex<Option<(Instant, PathBuf, Capacity)>> = Mutex::new(None);
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 fn meminfo(text: &str, key: &str) -> i64 {
@@ -36,20 +45,38 @@ fn meminfo(text: &str, key: &str) -> i64 {
 
 /// Bytes of memory.
 pub(super) async fn memory_bytes() -> i64 {
-    meminfo(&read("/proc/meminfo").await, "MemTotal")
+    tokio::task::spawn_blocking(|| meminfo(&read("/proc/meminfo"), "MemTotal")).await.unwrap_or_default()
 }
 
-/// What there is and what of it is free.
+/// What there is and what of it is free, as somebody here read it a moment ago: good enough to tell people.
+pub(super) async fn recent_capacity(data_dir: &Path) -> Capacity {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match last {
+        Some((at, dir, capacity)) if dir == data_dir && at.elapsed() < TRUE_FOR => capacity,
+        _ => capacity(data_dir).await,
+    }
+}
+
+/// What there is and what of it is free now.
 pub(super) async fn capacity(data_dir: &Path) -> Capacity {
-    let memory = read("/proc/meminfo").await;
-    let dir: PathBuf = data_dir.to_owned();
-    let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&dir).ok()).await.ok().flatten();
+    let dir = data_dir.to_owned();
+    let looked = tokio::task::spawn_blocking(move || {
+        let capacity = look(&dir);
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), dir, capacity));
+        capacity
+    });
+    looked.await.unwrap_or_default()
+}
+
+fn look(data_dir: &Path) -> Capacity {
+    let memory = read("/proc/meminfo");
+    let disk = rustix::fs::statvfs(data_dir).ok();
     let bytes = |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
     let (disk_bytes, disk_available_bytes, inodes, inodes_available) = disk.map_or((0, 0, 0, 0), |d| {
         (bytes(d.f_blocks, d.f_frsize), bytes(d.f_bavail, d.f_frsize), d.f_files, d.f_favail)
     });
     // /proc/loadavg: "0.1 0.2 0.3 RUNNING/ALL LAST".
-    let tasks = read("/proc/loadavg").await;
+    let tasks = read("/proc/loadavg");
     let pids = tasks.split(' ').nth(3).and_then(|t| t.split_once('/')).and_then(|(_, all)| all.parse().ok());
     Capacity {
         cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
@@ -59,22 +86,29 @@ pub(super) async fn capacity(data_dir: &Path) -> Capacity {
         disk_available_bytes,
         inodes,
         inodes_available,
-        pids_max: read("/proc/sys/kernel/pid_max").await.parse().unwrap_or(0),
+        pids_max: read("/proc/sys/kernel/pid_max").parse().unwrap_or(0),
         pids: pids.unwrap_or(0),
     }
 }
 
-/// `status.nodeInfo`.
+/// `status.nodeInfo`, with the names of the system as they were when this process first asked: they change by a boot, or by
+/// an upgrade after which agents are started again.
 pub(super) async fn system_info(runtime_version: String) -> NodeSystemInfo {
-    let release = read("/etc/os-release").await;
+    static NAMES: OnceCell<NodeSystemInfo> = OnceCell::const_new();
+    let names = NAMES.get_or_init(|| async { tokio::task::spawn_blocking(names).await.unwrap_or_default() }).await;
+    NodeSystemInfo { container_runtime_version: runtime_version, ..names.clone() }
+}
+
+fn names() -> NodeSystemInfo {
+    let release = read("/etc/os-release");
     let pretty = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
-    let machine_id = read("/etc/machine-id").await;
-    let system_uuid = read("/sys/class/dmi/id/product_uuid").await;
+    let machine_id = read("/etc/machine-id");
+    let system_uuid = read("/sys/class/dmi/id/product_uuid");
     NodeSystemInfo {
         architecture: go_arch().to_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id").await,
-        container_runtime_version: runtime_version,
-        kernel_version: read("/proc/sys/kernel/osrelease").await,
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        container_runtime_version: String::new(),
+        kernel_version: read("/proc/sys/kernel/osrelease"),
         kube_proxy_version: String::new(),
         kubelet_version: api::KUBERNETES_VERSION.to_owned(),
         system_uuid: if system_uuid.is_empty() { machine_id.clone() } else { system_uuid },

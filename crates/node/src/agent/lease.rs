@@ -8,11 +8,12 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams, Request};
 use rand::Rng as _;
 use serde_json::json;
 
 use super::Agent;
+use super::unread::unread;
 
 /// How often, as Kubernetes has it: a quarter of how long it holds.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -68,8 +69,9 @@ async fn renew<R>(agent: &Arc<Agent<R>>, leases: &Api<Lease>) -> Result<bool, ku
     let now = MicroTime(Timestamp::now());
     let spec = json!({"holderIdentity": name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": now});
     let patch = Patch::Merge(json!({"spec": spec}));
-    match leases.patch(name, &PatchParams::default(), &patch).await {
-        Ok(_) => Ok(true),
+    let request = Request::new(leases.resource_url()).patch(name, &PatchParams::default(), &patch);
+    match unread(&agent.client, request).await {
+        Ok(()) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => create(agent, leases, now).await,
         Err(error) => Err(error),
     }

@@ -56,6 +56,7 @@ mod start;
 mod steps;
 mod stop;
 mod tell;
+mod unread;
 mod worker;
 
 pub(crate) use events::Recorder;

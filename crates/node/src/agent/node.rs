@@ -137,7 +137,7 @@ impl Keeper {
     async fn tell<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
         let now = Timestamp::now();
         let facts = Facts {
-            capacity: facts::capacity(&agent.options.data_dir).await,
+            capacity: facts::recent_capacity(&agent.options.data_dir).await,
             info: facts::system_info(agent.runtime.version()).await,
             addresses: agent.addresses.clone(),
             hostname: agent.options.node_name.clone(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use decide::pod_lifecycle::{self, Addresses};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, Request};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -22,6 +23,19 @@ const TELL_WITHIN: Duration = Duration::from_millis(400);
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
 const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
+
+/// What is read of the answer: the rest of the pod is known.
+#[derive(Deserialize)]
+struct Told {
+    metadata: ToldMetadata,
+    status: Option<PodStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldMetadata {
+    resource_version: Option<String>,
+}
 
 impl<R: Runtime> Worker<R> {
     fn addresses(&self, picture: &Picture) -> Addresses {
@@ -91,13 +105,14 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    async fn send(&self, body: &Value) -> Result<Pod, kube::Error> {
+    async fn send(&self, body: &Value) -> Result<Told, kube::Error> {
         let meta = &self.state.pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or("default");
         let pods: Api<Pod> = Api::namespaced(self.agent.client.clone(), namespace);
         let name = meta.name.as_deref().unwrap_or_default();
         let (params, patch) = (PatchParams::default(), Patch::Strategic(body));
-        let request = pods.patch_status(name, &params, &patch);
+        let request = Request::new(pods.resource_url()).patch_subresource("status", name, &params, &patch);
+        let request = self.agent.client.request(request.map_err(kube::Error::BuildRequest)?);
         let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
         tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
     }
