@@ -36,6 +36,7 @@ mod scheduler;
 mod shadow;
 #[cfg(test)]
 mod testing;
+mod unmanaged;
 mod watch;
 mod wire;
 mod world;

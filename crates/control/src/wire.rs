@@ -8,15 +8,17 @@ use api::kinds::{Kind, find};
 use decide::owners::Propagation;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::key::Key;
+use crate::unmanaged;
 
 /// Metadata of an answer; the rest is not read.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unmanaged::metadata")]
     metadata: ObjectMeta,
 }
 
@@ -138,19 +140,21 @@ pub(crate) async fn create(
     Ok(answer.metadata)
 }
 
-/// The body with `apiVersion` and `kind`.
+/// The body with `apiVersion` and `kind`, which types write first, and which JSON that is put together here may lack.
 fn typed(kind: &Kind, body: &impl Serialize) -> kube::Result<Vec<u8>> {
-    let mut body = serde_json::to_value(body).map_err(kube::Error::SerdeError)?;
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("apiVersion".to_owned(), Value::from(kind.api_version()));
-        fields.insert("kind".to_owned(), Value::from(kind.kind));
-    }
-    encode(&body)
+    let body = encode(body)?;
+    let members = match body.strip_prefix(b"{") {
+        Some(members) if !members.starts_with(br#""apiVersion":"#) => members,
+        _ => return Ok(body),
+    };
+    let head = format!(r#"{{"apiVersion":"{}","kind":"{}""#, kind.api_version(), kind.kind);
+    let comma: &[u8] = if members == b"}" { b"" } else { b"," };
+    Ok([head.as_bytes(), comma, members].concat())
 }
 
 /// Posts to a subresource of an object; the answer is not read.
 pub(crate) async fn post(client: &Client, kind: &Kind, key: &Key, sub: &str, body: &Value) -> kube::Result<()> {
-    let _: Value = send(client, "POST", &object(kind, key, sub), JSON, encode(body)?).await?;
+    let _: IgnoredAny = send(client, "POST", &object(kind, key, sub), JSON, encode(body)?).await?;
     Ok(())
 }
 
@@ -213,14 +217,14 @@ impl Deletion<'_> {
 
 /// Deletes an object.
 pub(crate) async fn delete(client: &Client, kind: &Kind, key: &Key, how: &Deletion<'_>) -> kube::Result<()> {
-    let _: Value = send(client, "DELETE", &object(kind, key, ""), JSON, encode(&how.body())?).await?;
+    let _: IgnoredAny = send(client, "DELETE", &object(kind, key, ""), JSON, encode(&how.body())?).await?;
     Ok(())
 }
 
 /// Deletes all objects of a kind in a namespace.
 pub(crate) async fn delete_all(client: &Client, kind: &Kind, namespace: &str) -> kube::Result<()> {
     let how = Deletion { propagation: Some(Propagation::Background), ..Deletion::default() };
-    let _: Value = send(client, "DELETE", &collection(kind, namespace), JSON, encode(&how.body())?).await?;
+    let _: IgnoredAny = send(client, "DELETE", &collection(kind, namespace), JSON, encode(&how.body())?).await?;
     Ok(())
 }
 
@@ -253,6 +257,19 @@ mod tests {
         assert_eq!(object(pods(), &key, "binding"), "/api/v1/namespaces/d/pods/p/binding");
         assert_eq!(object(nodes(), &Key::new("", "n"), ""), "/api/v1/nodes/n");
         assert_eq!(collection(daemon_sets(), ""), "/apis/apps/v1/daemonsets");
+    }
+
+    #[test]
+    fn bodies_say_what_they_are() {
+        let expect = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+        let mut named = k8s_openapi::api::core::v1::Pod::default();
+        named.metadata.name = Some("p".into());
+        for body in [typed(pods(), &named), typed(pods(), &json!({"metadata": {"name": "p"}})), typed(pods(), &expect)]
+        {
+            assert_eq!(serde_json::from_slice::<Value>(&body.unwrap()).unwrap(), expect);
+        }
+        let bare: Value = serde_json::from_slice(&typed(pods(), &json!({})).unwrap()).unwrap();
+        assert_eq!(bare, json!({"apiVersion": "v1", "kind": "Pod"}));
     }
 
     #[test]

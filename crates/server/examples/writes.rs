@@ -39,10 +39,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .await;
     each(
-        "lease update",
+        "lease renewal",
         Box::new(|n| {
             let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n-{n}");
-            Asked { method: Method::PUT, path, media: "application/json", body: lease(n, 1) }
+            let body = json!({"spec": lease(n, 1)["spec"]});
+            Asked { method: Method::PATCH, path, media: "application/merge-patch+json", body }
         }),
     )
     .await;

@@ -94,5 +94,5 @@ pub(crate) const REASONS_AT_ONCE: usize = 2;
 pub(crate) const REASONS_WAIT: Duration = Duration::from_secs(20);
 
 /// How long the renewal of a node's lease may wait for others on its way to the disk. At one a node and ten seconds, 5,000
-/// nodes then cost 50 fsyncs a second and not 500, and nobody who renews notices.
-pub(crate) const HEARTBEAT_PAUSE: Duration = Duration::from_millis(20);
+/// nodes then cost 20 fsyncs a second and not 500, and nobody who renews notices.
+pub(crate) const HEARTBEAT_PAUSE: Duration = Duration::from_millis(50);

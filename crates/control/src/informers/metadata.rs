@@ -1,26 +1,26 @@
 //! Objects of any kind, of which only the metadata is read, and leases, of which little more is.
-//!
-//! Invariants: of the metadata only what somebody here looks at is read: the account of managed fields is a third of an object.
 
 use std::borrow::Cow;
 
 use api::kinds::Kind;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use kube::{Api, Client, Resource};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::unmanaged;
 
 /// An object of which only the metadata is read.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Metadata {
-    #[serde(default, deserialize_with = "read")]
+    #[serde(default, deserialize_with = "unmanaged::metadata")]
     pub(super) metadata: ObjectMeta,
 }
 
 /// A lease of which only the last renewal is read.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Renewed {
-    #[serde(default, deserialize_with = "read")]
+    #[serde(default, deserialize_with = "unmanaged::metadata")]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: RenewedSpec,
@@ -32,35 +32,6 @@ pub(super) struct RenewedSpec {
     /// As it is written: it is only asked whether it is another one.
     #[serde(default)]
     pub(super) renew_time: Option<String>,
-}
-
-/// What is read of the metadata.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Read {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-    finalizers: Option<Vec<String>>,
-    owner_references: Option<Vec<OwnerReference>>,
-}
-
-fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let Read { name, namespace, uid, resource_version, deletion_timestamp, finalizers, owner_references } =
-        Read::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        deletion_timestamp,
-        finalizers,
-        owner_references,
-        ..ObjectMeta::default()
-    })
 }
 
 /// What the API server tells of an object of which only the metadata is asked for.
@@ -113,15 +84,12 @@ mod tests {
 
     #[test]
     fn what_is_looked_at_is_read() {
-        let metadata = json!({"name": "n", "namespace": "s", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"},
-            "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["f"], "managedFields": [{"manager": "m"}],
-            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "o"}]});
+        let metadata = json!({"name": "n", "managedFields": [{"manager": "m"}]});
         let object = json!({"metadata": metadata, "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
         let read: Renewed = serde_json::from_value(object.clone()).unwrap();
         assert_eq!(read.spec.renew_time.as_deref(), Some("2026-01-01T00:00:00.000000Z"));
-        let whole: ObjectMeta = serde_json::from_value(metadata).unwrap();
-        assert_eq!(read.metadata, ObjectMeta { labels: None, managed_fields: None, ..whole });
         let bare: Metadata = serde_json::from_value(object).unwrap();
+        assert_eq!(bare.metadata, ObjectMeta { name: Some("n".into()), ..ObjectMeta::default() });
         assert_eq!(bare.metadata, read.metadata);
     }
 }
