@@ -2,7 +2,7 @@
 """What a node costs: memory and processor of the agent and its shims with no pods and with thirty, and how long a pod takes from its
 binding until it is Ready, beside the same pod by containerd and runc, and the same container by containerd alone, in turns.
 
-usage: node.py [--pods 30] [--rest 60] [--starts 20] [--settle 90]      EVERYNODE_BINARY=FILE (a release build)
+usage: node.py [--pods 30] [--rest 60] [--starts 20] [--settle 30]      EVERYNODE_BINARY=FILE (a release build)
 Needs root; containerd, runc and CNI plugins as tests/install unpacks them (without, its column is empty)."""
 import argparse, base64, hashlib, http.client, json, os, re, shutil, ssl, statistics, sys, tempfile, time, urllib.parse
 
@@ -88,6 +88,16 @@ def memory_mib(pid):
     return int(found["VmRSS"].split()[0]) / 1024, (int(found["RssAnon"].split()[0]) + int(found["RssShmem"].split()[0])) / 1024
 
 
+def at_rest(pid, seconds):
+    """Waits, and says what was resident meanwhile (the median and the most) and of the process's own at the end."""
+    seen = []
+    for _ in range(seconds):
+        time.sleep(1)
+        seen.append(memory_mib(pid))
+    resident = [s[0] for s in seen]
+    return f"{statistics.median(resident):.1f} (at most {max(resident):.1f}), {seen[-1][1]:.1f}"
+
+
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat") as f:
         words = f.read().rsplit(")", 1)[1].split()
@@ -104,7 +114,7 @@ def spread(values):
 
 def main():
     words = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    for name, default in (("--pods", 30), ("--rest", 60), ("--starts", 20), ("--settle", 90)):
+    for name, default in (("--pods", 30), ("--rest", 60), ("--starts", 20), ("--settle", 30)):
         words.add_argument(name, type=int, default=default)
     told, everynode = words.parse_args(), binary()
     folder = tempfile.mkdtemp(prefix="everynode-bench-")
@@ -159,11 +169,9 @@ def main():
                      ratio(starts[EMBEDDED], starts.get(CONTAINED))))
         rows.append(("the same container by `ctr run` alone, ms", "", spread(alone), ratio(starts[EMBEDDED], alone)))
 
-        time.sleep(told.settle)  # the agent lets go of code that it no longer runs once a minute
-        idle = memory_mib(agent)
+        time.sleep(told.settle)
         began = cpu_seconds(agent)
-        time.sleep(told.rest)
-        rows.append(("agent without pods: resident, of its own, MiB", f"{idle[0]:.1f}, {idle[1]:.1f}", "", ""))
+        rows.append(("agent without pods: resident, of its own, MiB", at_rest(agent, told.rest), "", ""))
         rows.append(("agent without pods: processor, % of a core", f"{(cpu_seconds(agent) - began) / told.rest * 100:.2f}", "", ""))
 
         api.plain = api.connect()  # the one before was idle for too long
@@ -181,13 +189,12 @@ def main():
         groups = {"agent": [agent], "shims": own, "containerd": [c.process.pid] if beside else [], "its shims": theirs}
         before = {name: sum(map(cpu_seconds, pids)) for name, pids in groups.items()}
         other_before = cpu_seconds(p.running["other"].pid) if beside else 0
-        time.sleep(told.rest)
+        full = at_rest(agent, told.rest)
         used = {name: (sum(map(cpu_seconds, pids)) - before[name]) / told.rest * 100 for name, pids in groups.items()}
-        full = memory_mib(agent)
         mean = lambda pids, which: statistics.mean(memory_mib(pid)[which] for pid in pids) if pids else float("nan")
         with_pods = f"with {told.pods} pods"
         daemon = memory_mib(c.process.pid) if beside else (float("nan"),) * 2
-        rows.append((f"agent {with_pods}: resident, of its own, MiB", f"{full[0]:.1f}, {full[1]:.1f}", f"containerd itself: {daemon[0]:.1f}, {daemon[1]:.1f}", f"{full[0] / daemon[0]:.2f}"))
+        rows.append((f"agent {with_pods}: resident, of its own, MiB", full, f"containerd itself: {daemon[0]:.1f}, {daemon[1]:.1f}", ""))
         rows.append((f"a shim: resident, of its own, MiB ({len(own)} and {len(theirs)})", f"{mean(own, 0):.1f}, {mean(own, 1):.1f}",
                      f"{mean(theirs, 0):.1f}, {mean(theirs, 1):.1f}", f"{mean(own, 1) / mean(theirs, 1):.2f}" if theirs else "-"))
         rows.append((f"{with_pods} at rest: processor of agent, of all shims, % of a core", f"{used['agent']:.2f}, {used['shims']:.2f}",

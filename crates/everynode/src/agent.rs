@@ -26,8 +26,9 @@ use crate::{client, join, logging, preflight, signals};
 pub(crate) const POD_CIDR: &str = "10.42.0.0/24";
 /// An agent's start is over, and what it used for that can go.
 const STARTED_AFTER: Duration = Duration::from_secs(1);
-/// How often an agent lets go of code that it no longer runs: mapping again what it does run takes about a millisecond.
-const RELEASE_EVERY: Duration = Duration::from_secs(60);
+/// How often an agent lets go of code that it does not run now: as often as the node is heard of, so that it holds little from
+/// one heartbeat to the next. Letting go and mapping again take a millisecond.
+const RELEASE_EVERY: Duration = Duration::from_secs(10);
 
 /// The runtime of this machine.
 pub(crate) type Machine = Embedded<LocalImages, node::network::Network>;

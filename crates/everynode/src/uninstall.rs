@@ -98,7 +98,8 @@ fn running(dir: &Path) -> Option<(u32, String)> {
 
 /// What a command line of ours runs, and on which data directory.
 fn serves(words: &[String]) -> Option<(String, String)> {
-    let ours = Path::new(words.first()?).file_name()? == "everynode";
+    // Some keep the version in the file's name.
+    let ours = Path::new(words.first()?).file_name()?.to_str()?.starts_with("everynode");
     let what = words.get(1).filter(|w| ours && matches!(w.as_str(), "agent" | "server" | "up"))?;
     // The sandbox of a demonstration and the like have directories of their own, which they say.
     let at = words.iter().position(|w| w == "--data-dir").and_then(|at| words.get(at + 1)).cloned();
@@ -147,6 +148,7 @@ mod tests {
         check("/usr/local/bin/everynode agent --server x", Some(("agent", "/var/lib/everynode")));
         check("everynode server --data-dir /d", Some(("server", "/d")));
         check("everynode up --data-dir=/d --nodes 3", Some(("up", "/d")));
+        check("/opt/everynode-0.2.0 agent --data-dir /d", Some(("agent", "/d")));
         check("everynode shim --dir /run/x", None);
         check("vi agent", None);
         check("everynode", None);
