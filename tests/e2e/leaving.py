@@ -40,6 +40,7 @@ class Lone:
         self.everynode, self.folder, self.running = everynode, folder, {}
         self.data = {name: os.path.join(folder, name) for name in ("server", "agent")}
         self.kubeconfig = os.path.join(self.data["server"], "admin.kubeconfig")
+        self.agent_kubeconfig = self.kubeconfig
         self.k = Client("lone", [everynode], self.kubeconfig)
         instance = hashlib.sha256(self.data["agent"].encode()).hexdigest()[:8]
         self.run_dir, self.group = f"/run/everynode/{instance}", f"everynode-{instance}"
@@ -61,7 +62,7 @@ class Lone:
     def start(self, name, *flags):
         words = {
             "server": ["--listen", f"0.0.0.0:{self.port}"],
-            "agent": ["--kubeconfig", self.kubeconfig, "--node-name", NODE, "--pod-cidr", "10.43.9.0/24"],
+            "agent": ["--kubeconfig", self.agent_kubeconfig, "--node-name", NODE, "--pod-cidr", "10.43.9.0/24"],
         }[name]
         log = open(os.path.join(self.folder, name + ".log"), "a")
         argv = [self.everynode, name, "--data-dir", self.data[name], *words, *flags]

@@ -6,7 +6,7 @@ usage: run.py [part of a case's name]      EVERYNODE_BINARY=FILE takes another b
 import hashlib, os, re, shutil, socket, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import attach, chapter, classes, faultrun, faults, host, images, joining, leaving, machines, network, on_containerd, rollouts, shapes, shared_store, streams, suites, units, why, words
+import attach, chapter, classes, dead_man, faultrun, faults, host, images, joining, leaving, machines, network, on_containerd, rollouts, shapes, shared_store, static_pods, streams, suites, units, why, words
 from harness import ROOT, Client, Failed, Report, equal, holds, run, until
 
 TOOLS = os.environ.get("EVERYNODE_TEST_TOOLS", "/opt/everynode-test-tools")
@@ -90,6 +90,8 @@ def main():
         if only in "fault run":
             faultrun.play(report, everynode, folder, [archives["fluent/fluentd:v1.16"]])
         case("boot without the server, and shutdown", leaving.boot_without_the_server_and_shutdown, everynode, folder, archives["nginx:1.27"])
+        case("static pods", static_pods.files_make_pods, everynode, folder, archives["nginx:1.27"])
+        case("a daemon that cuts its node off", dead_man.a_daemon_that_cuts_its_node_off, everynode, folder, archives["nginx:1.27"])
         up = [everynode, "up", "--nodes", "3", "--data-dir", data_dir, "--listen", f"0.0.0.0:{port}", "--detach", "--verbose",
               "--registry-mirror", f"docker.io=http://127.0.0.1:{registry.port}"]
         print(run(up).stdout, flush=True)

@@ -24,6 +24,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod quote;
 pub mod rbac;
+pub mod references;
 pub mod resources;
 pub mod rollout_policy;
 pub mod schema;

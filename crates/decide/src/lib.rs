@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod daemonset;
+pub mod dead_man;
 pub mod disruption;
 pub mod forecast;
 pub mod leader;
@@ -23,6 +24,7 @@ pub mod replicaset;
 pub mod resources;
 pub mod schedule;
 pub mod shadow;
+pub mod static_pods;
 pub mod terms;
 pub mod view;
 pub mod why;

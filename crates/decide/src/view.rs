@@ -143,6 +143,8 @@ pub struct PodView {
     pub disrupted: bool,
     /// True when it failed because its node drove it away.
     pub evicted: bool,
+    /// True when its node took it back because it cut the node off.
+    pub cut_off: bool,
     /// What its end costs, as its annotation says: the cheapest go first.
     pub deletion_cost: i32,
     /// The most restarts that one of its containers and one of its sidecars have had.
@@ -225,6 +227,7 @@ impl From<&Pod> for PodView {
                 .is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(PREEMPTED)),
             disrupted: condition("DisruptionTarget").is_some_and(|c| c.status == "True"),
             evicted: status.is_some_and(|s| s.reason.as_deref() == Some("Evicted")),
+            cut_off: status.is_some_and(|s| s.reason.as_deref() == Some(crate::dead_man::REASON)),
             deletion_cost: pod
                 .metadata
                 .annotations

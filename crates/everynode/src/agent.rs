@@ -63,6 +63,7 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     options.node_ip = args.node_ip;
     options.registry_credentials = credentials;
     options.power_off = ends.machine;
+    options.pod_manifest_path = args.pod_manifest_path.as_ref().map(std::path::absolute).transpose()?;
     args.limits.apply(&mut options)?;
     let memory = tokio::spawn(stay_small());
     if let Some(member) = way.member {

@@ -155,6 +155,9 @@ pub(crate) struct AgentArgs {
     pub(crate) container_runtime_endpoint: node::runtime::cri::Endpoint,
     #[command(flatten)]
     pub(crate) limits: crate::limits::LimitArgs,
+    /// Run the pods of the files in this directory (*.yaml, *.yml, *.json), with or without a server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
     /// Live in this network namespace
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) netns: Option<PathBuf>,

@@ -34,6 +34,10 @@ pub const KIND: &str = "RolloutPolicy";
 /// beside the lists are whole.
 pub const NODES_NAMED_MAX: usize = 50;
 
+/// The shortest silence that a dead-man switch may wait for: nodes show themselves every 10 s, and one lost request is no
+/// silence.
+pub const DEAD_MAN_SECONDS_MIN: i32 = 30;
+
 /// Name of the wave of all nodes that are in no other.
 pub const REST: &str = "rest";
 
@@ -140,6 +144,9 @@ pub struct Spec {
     /// What makes a revision a bad one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// When a node takes a daemon back that cut it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_man: Option<DeadMan>,
     /// The order of nodes; the rest is a last, implicit wave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<Wave>,
@@ -182,6 +189,14 @@ pub struct Failure {
     /// What is done about a bad revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<FailureAction>,
+}
+
+/// When a node takes a daemon back that cut it off from the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeadMan {
+    /// Seconds of silence.
+    pub after_seconds: i32,
 }
 
 /// What is done about a bad revision.

@@ -54,6 +54,8 @@ fn what_cannot_work_is_named() {
         (json!({}), ""),
         (json!({"targets": {}}), "spec.targets"),
         (json!({"targets": {"names": ["d"], "selector": {}}}), "spec.targets"),
+        (json!({"deadMan": {"afterSeconds": 30}}), ""),
+        (json!({"deadMan": {"afterSeconds": 29}}), "spec.deadMan.afterSeconds"),
         (wave(json!({"count": 1})), ""),
         (wave(json!({"count": 1, "percent": 5})), "spec.waves[0].nodes"),
         (json!({"waves": [{"name": "w"}]}), "spec.waves[0]"),

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{Opening, RolloutPolicy, Spec, Wave, classes};
+use super::{DEAD_MAN_SECONDS_MIN, Opening, RolloutPolicy, Spec, Wave, classes};
 use crate::selector::Labels;
 use crate::validate::{ErrorType, FieldError};
 
@@ -39,6 +39,11 @@ pub fn validate(spec: &Spec) -> Vec<Fault> {
         && !is_share_or_number(most)
     {
         faults.add("spec.failure.maxFailedNodes", "must be a number, or a percentage up to 100%");
+    }
+    if let Some(dead_man) = spec.dead_man
+        && dead_man.after_seconds < DEAD_MAN_SECONDS_MIN
+    {
+        faults.add("spec.deadMan.afterSeconds", &format!("must be {DEAD_MAN_SECONDS_MIN} or more"));
     }
     waves(spec, &mut faults);
     for (i, window) in spec.windows.iter().enumerate() {

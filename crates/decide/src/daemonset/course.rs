@@ -106,7 +106,8 @@ pub(super) fn chart<'a>(
     let same = stored.filter(|m| m.revision == scene.gauge.hash);
     let spec = &directive.policy.spec;
     let causes = causal::causes(scene, good.hash.as_deref(), same);
-    let failed = verdict::failed(scene, spec.failure.as_ref(), &causes, same);
+    let limits = directive.policy.limits();
+    let failed = verdict::failed(scene, limits.as_ref(), &causes, same);
     let states = waves::states(scene, &causes);
     let found = Found { scene, directive, budget, stored, same, good, states, failed };
     let walk = found.in_waves().then(|| waves::walk(scene, nodes, &spec.waves, &found.states, same));
@@ -241,12 +242,12 @@ impl<'a> Found<'a, '_> {
 
     /// Condemns a revision under which too many nodes failed.
     fn judge(&self, memory: &mut Memory) {
-        let limits = self.directive.policy.spec.failure.as_ref();
+        let limits = self.directive.policy.limits();
         let desired = self.budget.desired;
         if self.is_back() || memory.overridden || memory.cause.is_some() {
             return;
         }
-        if let Some(limits) = limits.filter(|limits| self.failed.is_too_many(limits, desired)) {
+        if let Some(limits) = limits.as_ref().filter(|limits| self.failed.is_too_many(limits, desired)) {
             memory.cause = Some(self.failed.cause());
             memory.message = Some(self.failed.sentence(limits, desired));
         }

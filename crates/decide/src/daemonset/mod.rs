@@ -61,6 +61,7 @@ pub use policy::{Directive, PROGRESS_DEADLINE_S, Policy, choose};
 pub use reason::{Hold, Reason, Used};
 
 use crate::claim::{Claim, Claimant};
+use crate::dead_man;
 use crate::view::{NodeView, PodView};
 use gauge::Gauge;
 use manage::Upkeep;
@@ -185,6 +186,8 @@ pub struct Plan {
     pub restored: BTreeSet<String>,
     /// The node classes of each node.
     pub classes: NodeClasses,
+    /// Seconds of silence after which a node takes its new pod back.
+    pub dead_man_after_s: Option<i32>,
 }
 
 /// A revision that is not the current one.
@@ -223,6 +226,13 @@ impl Plan {
         let mut pod = new_pod(&set, past.map_or(&self.hash, |past| &past.hash), node);
         if let Some(class) = class {
             pod.metadata.labels.get_or_insert_default().insert(CLASS_LABEL.to_owned(), class);
+        }
+        // Never the template's word for it: a user who wants this has a policy, and the hash knows nothing of that.
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.remove(dead_man::AFTER);
+        annotations.extend(self.dead_man_after_s.map(|after_s| (dead_man::AFTER.to_owned(), after_s.to_string())));
+        if annotations.is_empty() {
+            pod.metadata.annotations = None;
         }
         pod
     }
@@ -346,6 +356,8 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
     }
     plan.status = status::changed(desired, &scene.gauge, &counts, &budget, course);
     plan.status_may_wait = plan.status.as_ref().is_some_and(|new| status::may_wait(desired.status.as_ref(), new));
+    let usable = observed.policy.map(|directive| directive.policy).filter(|policy| policy.fault.is_none());
+    plan.dead_man_after_s = usable.and_then(|policy| policy.spec.dead_man).map(|dead_man| dead_man.after_seconds);
     plan.classes = scene.gauge.classes;
     plan
 }

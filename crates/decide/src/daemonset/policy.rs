@@ -5,7 +5,7 @@
 //!
 //! Absent: which policy is for which DaemonSet ([`choose`] says which of several), where memory is stored.
 
-use api::rollout_policy::{Memory, Opening, RolloutPolicy, Spec, validate};
+use api::rollout_policy::{Failure, Memory, Opening, RolloutPolicy, Spec, validate};
 
 use super::Classes;
 
@@ -51,6 +51,12 @@ impl Policy {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.spec.paused || self.fault.is_some()
+    }
+
+    /// What makes a revision a bad one. A node that it cut off does, also where nobody says what else may.
+    #[must_use]
+    pub fn limits(&self) -> Option<Failure> {
+        self.spec.failure.clone().or_else(|| self.spec.dead_man.map(|_| Failure::default()))
     }
 
     /// Seconds without progress after which a rollout has failed.

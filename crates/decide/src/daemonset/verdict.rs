@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::causal::Causes;
 use super::{Scene, scaled};
+use crate::dead_man::REASON;
 use crate::view::{Phase, PodView};
 
 /// The nodes that failed under the current revision.
@@ -41,6 +42,10 @@ pub(super) fn failed(
         let node = at.node;
         let Some(new) = at.pods.iter().find(|p| scene.gauge.is_current(p) && p.deleting.is_none()) else { continue };
         match trouble(scene, new, limits, causes.lost.contains(node)) {
+            // What the node itself says is more than what was guessed while it was away.
+            Trouble::Now(reason) if reason == REASON => {
+                failed.nodes.insert(node.to_owned(), reason.to_owned());
+            }
             Trouble::Now(reason) => {
                 failed.nodes.entry(node.to_owned()).or_insert_with(|| reason.to_owned());
             }
@@ -58,6 +63,9 @@ enum Trouble {
 }
 
 fn trouble(scene: &Scene<'_>, pod: &PodView, limits: &Failure, lost: bool) -> Trouble {
+    if pod.cut_off {
+        return Trouble::Now(REASON);
+    }
     if lost {
         return Trouble::Now("NodeLost");
     }

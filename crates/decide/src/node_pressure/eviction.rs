@@ -9,13 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 use super::quantity::binary;
 use super::respite::Respite;
 use super::{Shortage, Signal};
+use crate::static_pods::{MIRROR, SOURCE};
 
 /// From this priority on a pod is critical, as Kubernetes has it.
 const CRITICAL_PRIORITY: i32 = 2_000_000_000;
-/// Marks a pod that the API server did not bring.
-const SOURCE: &str = "kubernetes.io/config.source";
-/// Marks the image of a static pod at the API server.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What decides about a pod, whatever it uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The end of one pod, from the deletion to the last trace.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ impl<R: Runtime> Worker<R> {
     /// One try to end the pod; true when nothing of it is left, neither here nor at the API server.
     pub(super) async fn end(&mut self, order: &Order) -> Result<bool, RuntimeError> {
         self.state.probes.stop();
+        self.agent.watched.follow(&self.uid, &BTreeSet::new());
+        Box::pin(self.keep_for_later()).await;
         self.stop_containers().await?;
         let gone = order.gone || self.orders.borrow().gone;
         if !gone {

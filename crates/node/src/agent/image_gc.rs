@@ -58,7 +58,9 @@ impl Collector {
     async fn images<R: Runtime>(&mut self, agent: &Arc<Agent<R>>, now: Timestamp) -> Result<Vec<Image>, ImageError> {
         let list = agent.runtime.list_images().await?;
         let containers = agent.runtime.list_containers().await.map_err(|error| ImageError::Local(error.to_string()))?;
-        let used: BTreeSet<&str> = containers.iter().flat_map(|c| [c.image_id.as_str(), c.image.as_str()]).collect();
+        let stand_ins = agent.stand_ins.images();
+        let used = containers.iter().flat_map(|c| [c.image_id.as_str(), c.image.as_str()]);
+        let used: BTreeSet<&str> = used.chain(stand_ins.iter().map(String::as_str)).collect();
         let there: BTreeSet<&str> = list.iter().map(|image| image.id.as_str()).collect();
         self.known.retain(|id, _| there.contains(id.as_str()));
         let images = list.iter().map(|image| {

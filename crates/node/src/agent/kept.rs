@@ -5,12 +5,13 @@
 //! nodes/NODE/seal.key                the node's key
 //! nodes/NODE/pods/UID/pod.json       the pod as the API server last had it
 //! nodes/NODE/pods/UID/kept/KIND_NAME ConfigMaps, Secrets and tokens that it was made from, by kind and hash of the name
+//! nodes/NODE/previous/…              see [`previous`]
 //! ```
 //!
 //! # Invariants
 //! - Files are sealed ([`seal`]), readable by root alone, and replaced whole. One that is not as this node wrote it is not
 //!   gone by, and that is said.
-//! - They go with the pod's directory.
+//! - They go with the pod's directory, but for those of a last good pod.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,10 @@ use sha2::Digest as _;
 
 use self::seal::{Seal, SealError};
 
+mod previous;
 mod seal;
+
+pub(crate) use previous::{Previous, TakenBack};
 
 /// Name of the file in the pod's directory.
 const FILE: &str = "pod.json";

@@ -42,6 +42,9 @@ pub(super) async fn keep<R>(agent: &Arc<Agent<R>>) {
         }
         let name = &agent.options.node_name;
         let result = tokio::time::timeout(REQUEST_TIMEOUT, renew(agent, &leases)).await;
+        if matches!(result, Ok(Ok(_) | Err(kube::Error::Api(_)))) {
+            agent.answers.note();
+        }
         let error = match result {
             Ok(Ok(true)) => None,
             Ok(Ok(false)) => {

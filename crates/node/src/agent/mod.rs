@@ -4,7 +4,7 @@
 //! - The agent owns no container. It can die at any moment: what runs goes on, and the next agent takes it over without
 //!   a restart (sandboxes are found by the pod's UID).
 //! - What runs is stopped only because the API server said so in a complete answer: a deletion seen in a watch, or a
-//!   full list without the pod. A server that can't be reached stops nothing.
+//!   full list without the pod. A server that can't be reached stops nothing. What runs by a file stops with the file.
 //! - Nothing here blocks the thread: file work goes to the blocking pool, so a current-thread runtime serves.
 //!
 //! # Absent
@@ -25,6 +25,7 @@ use crate::measure::Counters;
 use crate::runtime::{Runtime, SandboxId};
 
 mod container;
+mod dead_man;
 pub(crate) mod downward;
 mod end;
 mod env;
@@ -53,10 +54,12 @@ mod roster;
 mod sandbox;
 mod security;
 mod start;
+mod static_pods;
 mod steps;
 mod stop;
 mod tell;
 mod unread;
+mod watched;
 mod worker;
 
 pub(crate) use events::Recorder;
@@ -96,6 +99,8 @@ pub struct Options {
     pub shutdown_periods: decide::node_shutdown::Periods,
     /// Most processes of one pod; None is no limit.
     pub pod_pids_max: Option<u64>,
+    /// Directory with files of static pods.
+    pub pod_manifest_path: Option<PathBuf>,
     /// False makes no volumes: for hollow nodes, whose containers never look into one.
     pub volumes: bool,
 }
@@ -119,6 +124,7 @@ impl Options {
             power_off: CancellationToken::new(),
             shutdown_periods: decide::node_shutdown::Periods::default(),
             pod_pids_max: None,
+            pod_manifest_path: None,
             volumes: true,
         }
     }
@@ -178,6 +184,8 @@ pub(crate) struct Agent<R> {
     pub(crate) runtime: Arc<R>,
     pub(crate) recorder: Recorder,
     pub(crate) objects: Objects,
+    /// What volumes show.
+    pub(crate) watched: watched::Watched,
     /// What outlives the agent, and the boot.
     pub(crate) kept: kept::Kept,
     pub(crate) addresses: Vec<IpAddr>,
@@ -189,7 +197,13 @@ pub(crate) struct Agent<R> {
     pub(crate) counters: Counters,
     /// Which pod a sandbox belongs to, so that a runtime event wakes one worker and not all.
     sandboxes: Mutex<HashMap<SandboxId, String>>,
-    /// The pods of this node as the API server last had them, for the node's own HTTP answers.
+    /// When the API server last answered.
+    pub(crate) answers: dead_man::Answers,
+    /// Pods that run in the place of ones that cut the node off.
+    stand_ins: dead_man::StandIns,
+    /// The images of static pods.
+    pub(crate) mirrors: static_pods::Mirrors,
+    /// The pods of this node as the API server last had them, and static ones, for the node's own HTTP answers.
     pods: Mutex<BTreeMap<String, Arc<Pod>>>,
     /// What the node is short of, for its status.
     conditions: Mutex<Vec<Condition>>,
@@ -273,8 +287,10 @@ pub async fn run<R: Runtime>(
     let server = server_of(&options.server_url)?;
     let addresses = facts::addresses(&options, &server).await;
     let (recorder, recording) = events::recorder(client.clone(), &options.node_name, shutdown.clone());
+    let watched = watched::Watched::new(client.clone());
     let agent = Arc::new(Agent {
-        objects: Objects::new(client.clone(), kept.clone()),
+        objects: Objects::new(client.clone(), kept.clone(), watched.clone()),
+        watched,
         kept,
         memory_bytes: facts::memory_bytes().await,
         options,
@@ -287,6 +303,9 @@ pub async fn run<R: Runtime>(
         shutdown: shutdown.clone(),
         counters: Counters::default(),
         sandboxes: Mutex::default(),
+        answers: dead_man::Answers::default(),
+        stand_ins: dead_man::StandIns::default(),
+        mirrors: static_pods::Mirrors::default(),
         pods: Mutex::default(),
         conditions: Mutex::default(),
         evictions: Mutex::default(),

@@ -5,10 +5,11 @@
 //!   gone by: [`Kept`] has it on disk.
 //!
 //! # Absent
-//! A cache in memory: it would only go stale.
+//! A cache in memory: what is kept on disk serves, where a watch ([`super::watched`]) says that it holds.
 
 use std::time::Duration;
 
+use decide::dead_man::is_stand_in;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::kept::Kept;
+use super::watched::Watched;
 use crate::images::credentials::Keyring;
 
 /// A server that takes longer to answer counts as one that can't be asked: pods wait for this.
@@ -88,6 +90,7 @@ impl ObjectError {
 pub(crate) struct Objects {
     client: Client,
     kept: Kept,
+    watched: Watched,
 }
 
 /// The answer, unless it takes too long.
@@ -119,8 +122,8 @@ fn named<T>(
 }
 
 impl Objects {
-    pub(crate) fn new(client: Client, kept: Kept) -> Self {
-        Self { client, kept }
+    pub(crate) fn new(client: Client, kept: Kept, watched: Watched) -> Self {
+        Self { client, kept, watched }
     }
 
     /// A ConfigMap of the pod's namespace.
@@ -144,6 +147,12 @@ impl Objects {
             + 'static,
     {
         let namespace = namespace_of(pod);
+        if is_stand_in(pod) {
+            return self.only_kept(kind, pod, name).await;
+        }
+        if let Some(found) = self.unchanged(kind, pod, name).await {
+            return found;
+        }
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let mut found = named(kind, namespace, name, answer(api.get_opt(name)).await);
         if let Ok(object) = &mut found {
@@ -151,6 +160,30 @@ impl Objects {
             object.meta_mut().managed_fields = None;
         }
         self.or_kept(kind, pod, name, found).await
+    }
+
+    /// What was kept, where a watch says that it is still so.
+    async fn unchanged<K>(&self, kind: &'static str, pod: &Pod, name: &str) -> Option<Result<K, ObjectError>>
+    where
+        K: kube::Resource<DynamicType = ()> + DeserializeOwned + Send + 'static,
+    {
+        let version = self.watched.version(kind, namespace_of(pod), name)?;
+        let kept: Option<K> = self.kept.object(pod.metadata.uid.as_deref()?, kind, name).await?;
+        match kept {
+            Some(kept) if version.is_some() && kept.meta().resource_version == version => Some(Ok(kept)),
+            None if version.is_none() => Some(Err(ObjectError::NotFound { kind, name: name.to_owned() })),
+            _ => None,
+        }
+    }
+
+    /// Of a pod that the API server does not know any more it says nothing either.
+    async fn only_kept<T>(&self, kind: &'static str, pod: &Pod, name: &str) -> Result<T, ObjectError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let kept = self.kept.object(uid, kind, name).await.flatten();
+        kept.ok_or_else(|| ObjectError::NotFound { kind, name: name.to_owned() })
     }
 
     /// Keeps what was found, or that there is nothing; where the server is silent, what it said last.
@@ -186,6 +219,9 @@ impl Objects {
         audience: Option<&str>,
         expiration_seconds: Option<i64>,
     ) -> Result<String, ObjectError> {
+        if is_stand_in(pod) {
+            return self.only_kept("token", pod, audience.unwrap_or_default()).await;
+        }
         let found = self.new_token(pod, audience, expiration_seconds).await;
         self.or_kept("token", pod, audience.unwrap_or_default(), found).await
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use decide::dead_man;
 use decide::node_pressure::eviction::Standing;
 use decide::node_pressure::refusal;
 use decide::pod_lifecycle::{Plan, PodFailure, SeenState, StartFailure, Step, Waiting};
@@ -14,7 +15,7 @@ use super::node_status::network_words;
 use super::refused::{Able, has_app_armor, refused, waits};
 use super::start::{Place, begin, find, sandbox_failure, start};
 use super::worker::Worker;
-use super::{Picture, resources, sandbox, stop};
+use super::{Picture, resources, sandbox, stop, watched};
 use crate::runtime::{ContainerId, Runtime, RuntimeError, SandboxId};
 use crate::volumes::{self, Mounted};
 
@@ -22,7 +23,9 @@ use crate::volumes::{self, Mounted};
 const HURRIED_GRACE_SECONDS: i64 = 1;
 /// How often a pod looks whether the node's network is there by now.
 const NETWORK_EVERY: Duration = Duration::from_secs(2);
-/// How often ConfigMaps and Secrets of a running pod are asked for, as Kubernetes has it.
+/// How often a pod looks whether the one that stood in for it has ended.
+const STAND_IN_EVERY: Duration = Duration::from_secs(1);
+/// How often tokens of a running pod are looked at, and asked for what no watch tells of, as Kubernetes has it.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
 
 impl<R: Runtime> Worker<R> {
@@ -36,6 +39,9 @@ impl<R: Runtime> Worker<R> {
         let needs_network = plan.steps.iter().any(|s| matches!(s, Step::CreateSandbox { .. }));
         if needs_network && (self.is_refused(picture) || self.is_turned_away(picture)) {
             return Ok(None);
+        }
+        if needs_network && let Some(at) = self.wait_for_stand_in() {
+            return Ok(Some(at));
         }
         if needs_network && let Some(at) = self.wait_for_network().await {
             return Ok(Some(at));
@@ -159,6 +165,14 @@ impl<R: Runtime> Worker<R> {
         true
     }
 
+    /// A time while a pod stands in for this one, on the same ports perhaps.
+    fn wait_for_stand_in(&self) -> Option<Timestamp> {
+        let pod = &self.state.pod;
+        let set = dead_man::daemon_set(pod).filter(|_| !dead_man::is_stand_in(pod))?;
+        let waits = self.agent.waits_for_stand_in(set);
+        Timestamp::now().checked_add(STAND_IN_EVERY).ok().filter(|_| waits)
+    }
+
     /// A time while the node's network is not ready; pods on the node's own network do not wait for it.
     async fn wait_for_network(&mut self) -> Option<Timestamp> {
         if self.state.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
@@ -186,6 +200,7 @@ impl<R: Runtime> Worker<R> {
         match volumes::mount(self.agent.as_ref(), &pod, &ips).await {
             Ok(mounted) => {
                 self.state.mounted = Some(mounted);
+                self.follow_objects();
                 None
             }
             Err(error) => {
@@ -196,6 +211,14 @@ impl<R: Runtime> Worker<R> {
                 self.state.mount_failure = Some(failure);
                 Some(at)
             }
+        }
+    }
+
+    /// Hears of changes of what the volumes show.
+    fn follow_objects(&self) {
+        let pod = &self.state.pod;
+        if !dead_man::is_stand_in(pod) {
+            self.agent.watched.follow(&self.uid, &watched::shown(pod));
         }
     }
 
@@ -242,7 +265,8 @@ impl<R: Runtime> Worker<R> {
 
     /// Brings what came from ConfigMaps and Secrets up to date, and measures emptyDirs. True when the pod has to end.
     pub(super) async fn renew(&mut self, picture: &Picture) -> bool {
-        let due = self.state.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
+        let changed = self.agent.watched.take_stale(&self.uid);
+        let due = changed || self.state.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
         if !due || !self.agent.options.volumes {
             return false;
         }
@@ -250,7 +274,11 @@ impl<R: Runtime> Worker<R> {
         let pod = Arc::clone(&self.state.pod);
         if volumes::renewable(&pod) {
             match volumes::mount(self.agent.as_ref(), &pod, &self.ips(picture)).await {
-                Ok(mounted) => self.state.mounted = Some(mounted),
+                Ok(mounted) => {
+                    self.state.mounted = Some(mounted);
+                    // Of a pod that an earlier agent began nobody follows them yet.
+                    self.follow_objects();
+                }
                 // What is mounted stays as it is; the next turn tries again.
                 Err(error) => tracing::debug!("{}: {error}", super::pod_words(&pod)),
             }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use decide::dead_man::is_stand_in;
 use decide::pod_lifecycle::{self, Addresses};
+use decide::static_pods::is_static;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams, Request};
@@ -20,21 +22,21 @@ use crate::runtime::{Runtime, RuntimeError};
 /// Steps that take longer than this are told before they end (an image that comes slowly).
 const TELL_WITHIN: Duration = Duration::from_millis(400);
 /// A server that takes longer to answer is asked again later: containers must not wait for it.
-const ANSWER_MAX: Duration = Duration::from_secs(8);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
-const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
+pub(super) const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
 
 /// What is read of the answer: the rest of the pod is known.
 #[derive(Deserialize)]
-struct Told {
-    metadata: ToldMetadata,
-    status: Option<PodStatus>,
+pub(super) struct Told {
+    pub(super) metadata: ToldMetadata,
+    pub(super) status: Option<PodStatus>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ToldMetadata {
-    resource_version: Option<String>,
+pub(super) struct ToldMetadata {
+    pub(super) resource_version: Option<String>,
 }
 
 impl<R: Runtime> Worker<R> {
@@ -68,6 +70,14 @@ impl<R: Runtime> Worker<R> {
     pub(super) async fn tell(&mut self, picture: &Picture, ended: bool) -> Result<(), RuntimeError> {
         let status = self.status(picture, ended);
         self.count_start(&status);
+        if is_static(&self.state.pod) {
+            return Box::pin(self.tell_mirror(status)).await;
+        }
+        if is_stand_in(&self.state.pod) {
+            // No API server knows it.
+            self.take_status(Some(status), None);
+            return Ok(());
+        }
         let new = patch::canonical(&status);
         let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
         let Some(body) = patch::patch(&self.uid, &old, &new) else { return Ok(()) };
@@ -77,20 +87,34 @@ impl<R: Runtime> Worker<R> {
         }
         match self.send(&body).await {
             Ok(pod) => {
-                let phase = |status: Option<&PodStatus>| status.and_then(|status| status.phase.clone());
-                let changed = phase(self.state.pod.status.as_ref()) != phase(pod.status.as_ref());
-                let mut own = Pod::clone(&self.state.pod);
-                own.status = pod.status;
-                own.metadata.resource_version = pod.metadata.resource_version;
-                self.state.pod = Arc::new(own);
-                self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
+                self.take_status(pod.status, pod.metadata.resource_version);
                 self.state.told = Some((new, Instant::now()));
-                // A pod that has ended must not begin again after a boot.
-                self.state.unkept |= changed;
+                self.agent.answers.note();
+                self.report_trial();
                 Ok(())
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(RuntimeError::Failed(format!("the status can't be written: {error}"))),
+        }
+    }
+
+    /// The pod has this status by now.
+    pub(super) fn take_status(&mut self, status: Option<PodStatus>, version: Option<String>) {
+        let phase = |status: Option<&PodStatus>| status.and_then(|status| status.phase.clone());
+        // A pod that has ended must not begin again after a boot.
+        self.state.unkept |= phase(self.state.pod.status.as_ref()) != phase(status.as_ref());
+        let mut own = Pod::clone(&self.state.pod);
+        own.status = status;
+        own.metadata.resource_version = version;
+        self.state.pod = Arc::new(own);
+        self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
+    }
+
+    /// The object by which the API server shows the pod, if it has one.
+    fn shown(&self) -> Option<Arc<Pod>> {
+        match &self.state.pod {
+            pod if is_static(pod) => self.known_mirror(),
+            pod => Some(Arc::clone(pod)).filter(|pod| !is_stand_in(pod)),
         }
     }
 
@@ -105,7 +129,7 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    async fn send(&self, body: &Value) -> Result<Told, kube::Error> {
+    pub(super) async fn send(&self, body: &Value) -> Result<Told, kube::Error> {
         let meta = &self.state.pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or("default");
         let pods: Api<Pod> = Api::namespaced(self.agent.client.clone(), namespace);
@@ -126,8 +150,10 @@ impl<R: Runtime> Worker<R> {
         }
         let status = self.status(picture, false);
         let told = async {
-            let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
-            if let Some(body) = patch::patch(&self.uid, &old, &patch::canonical(&status)) {
+            let Some(shown) = self.shown() else { return };
+            let old = shown.status.as_ref().map(patch::canonical).unwrap_or_default();
+            let uid = shown.metadata.uid.as_deref().unwrap_or_default();
+            if let Some(body) = patch::patch(uid, &old, &patch::canonical(&status)) {
                 drop(self.send(&body).await);
             }
         };

@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use decide::dead_man::is_stand_in;
 use decide::pod_lifecycle::{self, Look, Memory, Plan, PodFailure, StartFailure, Step};
+use decide::static_pods::is_static;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::dead_man::OnTrial;
 use super::ignored::ignored;
 use super::probes::Probes;
 use super::{Agent, Picture, last_words, observe, resources};
@@ -69,6 +72,8 @@ pub(super) struct State {
     pub(super) since: Option<Instant>,
     /// It was told that the pod waits for the node's network.
     pub(super) network_told: bool,
+    /// Whether it cuts the node off.
+    pub(super) on_trial: OnTrial,
     /// What is kept of it on disk is not what it is by now.
     pub(super) unkept: bool,
 }
@@ -127,7 +132,9 @@ impl<R: Runtime> Worker<R> {
     /// The newer of what the API server says and what this worker told it.
     pub(super) fn take(&mut self, order: &Order) {
         let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
-        let stale = version(&order.pod) < version(&self.state.pod);
+        // Of what no API server brought nobody but this worker knows the status.
+        let own = is_static(&order.pod) || is_stand_in(&order.pod);
+        let stale = own || version(&order.pod) < version(&self.state.pod);
         let old = &self.state.pod;
         // What a start without the API server has to know: what shall run, and that it shall end.
         let changed = order.pod.spec != old.spec
@@ -187,28 +194,33 @@ impl<R: Runtime> Worker<R> {
         if let Some(failure) = self.agent.take_eviction(&self.uid) {
             self.give_up(failure);
         }
+        let trial_at = Box::pin(self.stand_trial()).await;
+        let again = |at: Option<Timestamp>| at.into_iter().chain(trial_at).min();
         for _ in 0..PLANS_MAX {
             let picture = self.look().await?;
             let plan = self.plan(&picture);
-            self.state.again_at = plan.again_at;
+            self.state.again_at = again(plan.again_at);
             if plan.steps.is_empty() && picture.runs() && self.renew(&picture).await {
                 continue;
             }
             if plan.steps.is_empty() || self.state.ended {
+                if self.state.ended {
+                    Box::pin(self.raise_stand_in()).await;
+                }
                 self.tell(&picture, self.state.ended).await?;
-                return Ok(plan.again_at);
+                return Ok(self.state.again_at);
             }
-            let again = Box::pin(self.carry_out(&picture, &plan)).await?;
+            let waits = Box::pin(self.carry_out(&picture, &plan)).await?;
             let stops = self.agent.shutdown.is_cancelled() || self.agent.is_going_down();
             if stops || self.orders.has_changed().unwrap_or(true) {
                 return Ok(Some(Timestamp::now()));
             }
-            if let Some(at) = again {
+            if let Some(at) = waits {
                 let picture = self.look().await?;
                 self.plan(&picture);
-                self.state.again_at = Some(at);
+                self.state.again_at = again(Some(at));
                 self.tell(&picture, false).await?;
-                return Ok(Some(at));
+                return Ok(self.state.again_at);
             }
         }
         Ok(Some(Timestamp::now()))

@@ -3,6 +3,7 @@
 mod power;
 mod pressure;
 mod reboot;
+mod static_pods;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,7 +254,14 @@ async fn what_is_missing_is_waited_for() {
     maps.create(&PostParams::default(), &map("other")).await.unwrap();
     world.pod("map", "a ready pod", ready).await;
     let file = world.dir.path().join("data/nodes/n-1/pods").join(uid).join("volumes/kubernetes.io~configmap/v/k");
-    assert_eq!(std::fs::read_to_string(file).unwrap(), "1");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "1");
+    // A watch tells of changes, so that nobody waits for the minute in which the server is asked anyway.
+    for text in ["2", "3"] {
+        let change = Patch::Merge(json!({"data": {"k": text}}));
+        maps.patch("cm", &PatchParams::default(), &change).await.unwrap();
+        let seen = wait("the change", async || std::fs::read_to_string(&file).ok().filter(|now| now == text));
+        tokio::time::timeout(PATIENCE / 2, seen).await.unwrap();
+    }
     world
         .create(
             "nfs",

@@ -5,11 +5,12 @@
 //! what others keep secret.
 
 use api::quote::quoted;
+use api::references;
 use api::status::Status;
 use serde_json::Value;
 
 use crate::app::Place;
-use crate::auth::{User, references};
+use crate::auth::User;
 use crate::object::meta;
 
 /// Labels below this prefix say whom an administrator trusts.
@@ -44,13 +45,34 @@ pub(super) fn create(user: &User, place: Place<'_>, object: &Value) -> Result<()
             if object["spec"]["nodeName"] != node {
                 return refuse(format!("node {node_text} can only create pods with spec.nodeName set to itself"));
             }
-            match references::first(object) {
-                Some(what) => refuse(format!("node {node_text} can not create pods that reference {what}")),
-                None => Ok(()),
+            if let Some(what) = references::first(object) {
+                return refuse(format!("node {node_text} can not create pods that reference {what}"));
             }
+            owned(node, object).or_else(refuse)
         }
         _ => Ok(()),
     }
+}
+
+/// A mirror pod goes with its node, so it has that for its only owner. The UID is not looked at: an owner of another one
+/// is gone, and the pod goes with it.
+fn owned(node: &str, pod: &Value) -> Result<(), String> {
+    let node_text = quoted(node);
+    let itself = |what: &str| Err(format!("node {node_text} can only create pods with {what} set to itself"));
+    let owners = pod["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let [owner] = owners else {
+        return itself(if owners.is_empty() { "an owner reference" } else { "a single owner reference" });
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return itself("an owner reference");
+    }
+    if owner["controller"] != true {
+        return itself("a controller owner reference");
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return Err(format!("node {node_text} must not set blockOwnerDeletion on an owner reference"));
+    }
+    Ok(())
 }
 
 /// Checks what takes the place of `old`.
@@ -141,7 +163,31 @@ mod tests {
         let mirror = json!({"kubernetes.io/config.mirror": "x"});
         check("pods", pod(json!({}), json!({"nodeName": "n-1"})), None, Some("can only create mirror pods"));
         check("pods", pod(mirror.clone(), json!({"nodeName": "n-2"})), None, Some("with spec.nodeName set to itself"));
-        check("pods", pod(mirror.clone(), json!({"nodeName": "n-1"})), None, None);
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n-1", "uid": "7", "controller": true});
+        let with = |change: Value| {
+            let mut owner = owner.clone();
+            owner.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            owner
+        };
+        for (owners, expect) in [
+            (json!([owner]), None),
+            (json!(null), Some("can only create pods with an owner reference set to itself")),
+            (json!([owner, owner]), Some("can only create pods with a single owner reference set to itself")),
+            (json!([with(json!({"name": "n-2"}))]), Some("can only create pods with an owner reference set to itself")),
+            (json!([with(json!({"kind": "Pod"}))]), Some("can only create pods with an owner reference set to itself")),
+            (
+                json!([with(json!({"controller": false}))]),
+                Some("can only create pods with a controller owner reference set to itself"),
+            ),
+            (
+                json!([with(json!({"blockOwnerDeletion": true}))]),
+                Some("must not set blockOwnerDeletion on an owner reference"),
+            ),
+        ] {
+            let mut owned = pod(mirror.clone(), json!({"nodeName": "n-1"}));
+            owned["metadata"]["ownerReferences"] = owners;
+            check("pods", owned, None, expect);
+        }
         let reads = json!({"nodeName": "n-1", "volumes": [{"name": "v", "secret": {"secretName": "s"}}]});
         check("pods", pod(mirror, reads), None, Some("can not create pods that reference secrets"));
         let labelled = |label: &str| json!({"metadata": {"labels": {"a": label}}});

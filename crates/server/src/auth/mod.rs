@@ -21,7 +21,6 @@ use crate::app::App;
 
 pub(crate) use access::{Access, Attributes, Decision};
 pub(crate) use impersonate::impersonate;
-pub(crate) use node::references;
 pub(crate) use rbac::RoleRef;
 pub(crate) use tokens::Tokens;
 

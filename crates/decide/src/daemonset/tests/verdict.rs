@@ -87,6 +87,42 @@ fn restarts_and_lost_nodes_count() {
 }
 
 #[test]
+fn a_node_that_took_its_pod_back_has_failed() {
+    let mut cluster = changed(5, json!({"deadMan": {"afterSeconds": 60}}));
+    let note = |cluster: &Cluster, node: &str| {
+        let annotations = cluster.plan().pod(&cluster.set, node).metadata.annotations.unwrap_or_default();
+        annotations.get(crate::dead_man::AFTER).cloned()
+    };
+    assert_eq!(note(&cluster, "n-0").as_deref(), Some("60"));
+    let bad = cluster.plan().hash;
+    while cluster.updated().len() < 2 {
+        cluster.round();
+    }
+    let node = cluster.updated()[0].clone();
+    cluster.pass(5);
+    cluster.node_ready(&node, false);
+    cluster.round();
+    assert_eq!(cluster.memory().unwrap().cause.as_deref(), Some("NodeLost"), "no limits are needed for a verdict");
+    cluster.node_ready(&node, true);
+    let pod = cluster.pod_on(&node);
+    (pod.phase, pod.ready, pod.cut_off) = (crate::view::Phase::Failed, false, true);
+    cluster.round();
+    let memory = cluster.memory().unwrap().clone();
+    assert_eq!((memory.phase, memory.failed_nodes[0].reason.as_str()), (Phase::Failed, "DeadManSwitch"));
+    cluster.settle();
+    assert!(!cluster.updated().contains(&node), "it has the last good revision again");
+    let hash = cluster.pod_on(&node).labels[HASH_LABEL].clone();
+    assert_ne!(hash, bad);
+
+    // Neither the annotation nor the policy is part of the revision.
+    let hash = cluster.plan().hash;
+    cluster.govern(json!({"deadMan": {"afterSeconds": 90}}));
+    assert_eq!((cluster.plan().hash, note(&cluster, "n-0").as_deref()), (hash, Some("90")));
+    cluster.govern(json!({"deadMan": {"afterSeconds": 3}}));
+    assert_eq!(note(&cluster, "n-0"), None, "a policy that cannot work does nothing");
+}
+
+#[test]
 fn a_bad_revision_is_rolled_back_once() {
     let mut cluster =
         changed(6, json!({"failure": {"maxFailedNodes": 0, "maxUnreadySeconds": 30, "action": "Rollback"}}));

@@ -1,6 +1,5 @@
 //! What the agent of a node may do: the rules by kind and verb, and whether an object has to do with the node.
 
-pub(crate) mod references;
 mod relations;
 
 use super::Attributes;

@@ -4,11 +4,11 @@
 //! It is asked of the store as it stands, so a pod counts from the moment that it is bound.
 
 use api::quote::quoted;
+use api::references::refers;
 use api::selector::Fields;
 use serde_json::Value;
 use store::Store;
 
-use super::references::refers;
 use crate::app::App;
 use crate::auth::Attributes;
 use crate::object;

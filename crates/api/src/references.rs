@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 /// Whether a pod names an object of its namespace, by the plural of its kind.
-pub(crate) fn refers(pod: &Value, plural: &str, name: &str) -> bool {
+#[must_use]
+pub fn refers(pod: &Value, plural: &str, name: &str) -> bool {
     let spec = &pod["spec"];
     match plural {
         "serviceaccounts" => spec["serviceAccountName"] == name,
@@ -18,10 +19,11 @@ pub(crate) fn refers(pod: &Value, plural: &str, name: &str) -> bool {
 }
 
 /// What a pod names besides itself, for pods that may name nothing.
-pub(crate) fn first(pod: &Value) -> Option<&'static str> {
+#[must_use]
+pub fn first(pod: &Value) -> Option<&'static str> {
     let spec = &pod["spec"];
     let named = |field: &str| spec[field].as_str().is_some_and(|n| !n.is_empty());
-    if named("serviceAccountName") {
+    if named("serviceAccountName") || named("serviceAccount") {
         return Some("a service account");
     }
     let pulls = spec["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty());
@@ -30,6 +32,9 @@ pub(crate) fn first(pod: &Value) -> Option<&'static str> {
     }
     if mentions(spec, "", is_config_map) {
         return Some("configmaps");
+    }
+    if spec["resourceClaims"].as_array().is_some_and(|claims| !claims.is_empty()) {
+        return Some("resourceclaims");
     }
     claims(pod).next().map(|_| "persistentvolumeclaims")
 }
@@ -102,6 +107,13 @@ mod tests {
         assert!(refers(&pod, "serviceaccounts", "robot") && !refers(&pod, "serviceaccounts", "default"));
         assert!(!refers(&pod, "secrets", "other") && !refers(&pod, "secrets", "k"));
         assert_eq!(first(&pod), Some("a service account"));
-        assert_eq!(first(&json!({"spec": {"containers": [{"name": "c"}]}})), None);
+        for (spec, expect) in [
+            (json!({"containers": [{"name": "c"}]}), None),
+            (json!({"serviceAccount": "robot"}), Some("a service account")),
+            (json!({"resourceClaims": [{"name": "c"}]}), Some("resourceclaims")),
+            (json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}]}), Some("configmaps")),
+        ] {
+            assert_eq!(first(&json!({"spec": spec})), expect, "{spec}");
+        }
     }
 }
