@@ -233,14 +233,11 @@ fn on_daemon_set(hub: &Hub, seen: Seen<DaemonSet>) {
         Seen::Applied(set) => {
             let key = Key::of(&set.metadata);
             let set: Arc<DaemonSet> = Arc::from(set);
-            let before = {
-                let mut world = hub.world();
-                let before = world.daemon_sets.insert(key.clone(), set.clone());
-                if before.as_ref().is_some_and(|b| b.metadata.uid != set.metadata.uid) {
-                    world.written.forget(&(daemonset::PLURAL, key.clone()));
-                }
-                before
-            };
+            let before = hub.world().daemon_sets.insert(key.clone(), set.clone());
+            if let Some(before) = before.as_ref().filter(|b| b.metadata.uid != set.metadata.uid) {
+                hub.world().written.forget(&(daemonset::PLURAL, key.clone()));
+                forget(hub, &before.metadata);
+            }
             let essence = |set: &DaemonSet| (set.metadata.generation, set.metadata.labels.clone());
             if before.is_none_or(|before| essence(&before) != essence(&set)) {
                 on_policy::all_of(hub, &key.namespace);

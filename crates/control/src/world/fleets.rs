@@ -62,7 +62,7 @@ impl Fleets {
         let owners: BTreeSet<Option<String>> = before.into_iter().chain(after).map(owner).collect();
         for uid in owners {
             if let Some(uid) = uid {
-                if let Some(kept) = self.0.get_mut(&uid) {
+                if let Some(kept) = self.0.get_mut(&uid).filter(|kept| kept.namespace == key.namespace) {
                     kept.pods.insert(key.name.clone());
                     if kept.is_past() {
                         self.0.remove(&uid);
@@ -168,11 +168,12 @@ mod tests {
         let mut world = world();
         world.put_pod(key("a"), pod("a", Some("u")));
         world.put_pod(key("b"), pod("b", Some("w")));
+        world.put_pod(key("z"), pod("z", Some("v")));
         world.put_pod(key("c"), pod("c", None));
         world.put_node(Arc::new(NodeView { name: "n".into(), ..NodeView::default() }));
         assert_eq!(told(&mut world, "u", "x"), (vec!["n".into()], vec![("a".into(), true), ("c".into(), true)]));
         assert_eq!(told(&mut world, "u", "x"), (vec![], vec![]));
-        assert_eq!(told(&mut world, "v", "y"), (vec!["n".into()], vec![]), "orphans of another namespace");
+        assert_eq!(told(&mut world, "v", "y"), (vec!["n".into()], vec![]), "orphans and pods of another namespace");
         // It is taken away, and it goes.
         world.put_pod(key("a"), pod("a", Some("w")));
         world.remove_pod(&key("c"));

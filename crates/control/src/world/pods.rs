@@ -90,9 +90,11 @@ impl Pods {
         self.of(self.by_controller.get(uid))
     }
 
-    /// The pods that the owner with this UID controls, and those of the namespace that nobody controls.
+    /// The pods of the namespace that the owner with this UID controls, and those that nobody controls.
     pub(crate) fn claimable(&self, uid: &str, namespace: &str) -> Vec<Arc<PodView>> {
         let mut pods = self.of(self.by_controller.get(uid));
+        // An owner of another namespace is none.
+        pods.retain(|pod| pod.namespace == namespace);
         pods.extend(self.of(self.orphans.get(namespace)));
         pods
     }
@@ -115,7 +117,13 @@ mod tests {
 
     fn pod(name: &str, owner: Option<&str>, node: Option<&str>) -> (Key, Arc<PodView>) {
         let controller = owner.map(|uid| Controller { kind: "DaemonSet".into(), name: "d".into(), uid: uid.into() });
-        let view = PodView { name: name.into(), controller, node: node.map(Into::into), ..PodView::default() };
+        let view = PodView {
+            namespace: "x".into(),
+            name: name.into(),
+            controller,
+            node: node.map(Into::into),
+            ..PodView::default()
+        };
         (Key::new("x", name), Arc::new(view))
     }
 

@@ -118,6 +118,11 @@ impl NodeClasses {
         pod.labels.get(CLASS_LABEL) == self.hashes.get(node)
     }
 
+    /// True when a node is in some class.
+    pub(super) fn are_on(&self, node: &str) -> bool {
+        self.hashes.contains_key(node)
+    }
+
     /// Changes a DaemonSet to what a pod of `node` is made from; returns the hash of what was applied.
     pub(super) fn apply(&self, set: &mut DaemonSet, node: &str) -> Option<String> {
         let hash = self.hashes.get(node)?;

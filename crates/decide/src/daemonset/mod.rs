@@ -213,8 +213,11 @@ impl Plan {
     /// The pod that [`Action::CreatePod`] for `node` means.
     #[must_use]
     pub fn pod(&self, set: &DaemonSet, node: &str) -> Pod {
-        let mut set = set.clone();
         let past = self.last_good.as_deref().filter(|_| self.restored.contains(node));
+        if past.is_none() && !self.classes.are_on(node) {
+            return new_pod(set, &self.hash, node);
+        }
+        let mut set = set.clone();
         if let Some(past) = past {
             if let Some(spec) = &mut set.spec {
                 spec.template = past.template.clone();

@@ -362,3 +362,34 @@ fn a_change_of_one_node_is_answered() {
     assert_eq!(moves(&follower.same(&cluster)), ["+n-1"]);
     assert_eq!(follower.kept, 2);
 }
+
+#[test]
+fn a_pause_begins_once_and_ends_by_itself() {
+    let mut cluster = Cluster::settled(set("{}"), 2);
+    let mut follower = Follower::default();
+    follower.same(&cluster);
+    cluster.pod_on("n-0").phase = Phase::Failed;
+    for expect in [&["-d-0001"][..], &[], &[]] {
+        let plan = follower.same(&cluster);
+        assert_eq!(moves(&plan), expect, "nobody makes the write");
+        cluster.backoff = plan.backoff;
+    }
+    cluster.pass(1);
+    assert_eq!(moves(&follower.same(&cluster)), ["-d-0001"]);
+    assert_eq!(follower.kept, 5);
+}
+
+#[test]
+fn time_alone_makes_daemons_available_and_back() {
+    let mut cluster = Cluster::settled(set(r#"{"minReadySeconds":5}"#), 2);
+    let mut follower = Follower::default();
+    follower.same(&cluster);
+    let pod = cluster.pod_on("n-0");
+    pod.ready_changed = Some(super::fixture::at(100));
+    for (second, available) in [(104, Some(1)), (105, None), (106, None), (104, Some(1))] {
+        cluster.now = super::fixture::at(second);
+        let status = follower.same(&cluster).status;
+        assert_eq!(status.map(|s| s.number_available.unwrap_or_default()), available, "at {second} s");
+    }
+    assert_eq!(follower.kept, 5);
+}
