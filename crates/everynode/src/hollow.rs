@@ -92,6 +92,7 @@ fn options(args: &HollowArgs, labels: &BTreeMap<String, String>, dir: &Path, url
     }
     options.node_ip = Some(IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_NODE).wrapping_add(number))));
     options.volumes = false;
+    options.keep_pods = false;
     options
 }
 
@@ -140,7 +141,7 @@ mod tests {
         let zone = |o: &Options| o.labels["topology.kubernetes.io/zone"].clone();
         assert_eq!(made.each_ref().map(|o| o.node_name.as_str()), ["hollow-5", "hollow-6"]);
         assert_eq!(made.each_ref().map(zone), ["zone-2", "zone-0"]);
-        assert!(made.iter().all(|o| o.labels["a"] == "b" && !o.volumes));
+        assert!(made.iter().all(|o| o.labels["a"] == "b" && !o.volumes && !o.keep_pods));
         assert_eq!(made[1].node_ip, Some("10.128.0.7".parse().unwrap()));
     }
 }

@@ -38,6 +38,7 @@ const PODS_MAX: usize = 1024;
 pub(crate) struct Kept {
     node_dir: PathBuf,
     seal: Arc<Seal>,
+    writes: bool,
 }
 
 impl Kept {
@@ -46,7 +47,12 @@ impl Kept {
     /// # Errors
     /// When its key can't be written.
     pub(crate) fn open(node_dir: &Path) -> std::io::Result<Self> {
-        Ok(Self { seal: Arc::new(Seal::open(node_dir)?), node_dir: node_dir.to_owned() })
+        Ok(Self { seal: Arc::new(Seal::open(node_dir)?), node_dir: node_dir.to_owned(), writes: true })
+    }
+
+    /// Reads what is there and writes nothing.
+    pub(super) fn read_only(self) -> Self {
+        Self { writes: false, ..self }
     }
 
     /// Keeps the pod. Trouble is logged: the pod runs without it.
@@ -106,6 +112,9 @@ impl Kept {
     }
 
     async fn write<T: Serialize>(&self, dir: String, file: String, value: &T) {
+        if !self.writes {
+            return;
+        }
         let Ok(content) = serde_json::to_vec(value) else { return };
         let (kept, place) = (self.clone(), format!("{dir}/{file}"));
         let path = self.node_dir.join(&place);
@@ -142,6 +151,7 @@ mod tests {
         pod.metadata.name = Some("a".to_owned());
         kept.save("1", &pod).await;
         kept.save("2", &pod).await;
+        kept.clone().read_only().save("4", &pod).await;
         assert_eq!(kept.load().await, [pod.clone(), pod.clone()]);
         // A pod that was moved to another's place, and one that is no pod.
         std::fs::rename(dir.path().join("pods/1/pod.json"), dir.path().join("pods/2/pod.json")).unwrap();

@@ -103,6 +103,8 @@ pub struct Options {
     pub pod_manifest_path: Option<PathBuf>,
     /// False makes no volumes: for hollow nodes, whose containers never look into one.
     pub volumes: bool,
+    /// False keeps nothing of the pods for a start without the API server: for hollow nodes, which share one disk.
+    pub keep_pods: bool,
 }
 
 impl Options {
@@ -126,6 +128,7 @@ impl Options {
             pod_pids_max: None,
             pod_manifest_path: None,
             volumes: true,
+            keep_pods: true,
         }
     }
 
@@ -284,6 +287,7 @@ pub async fn run<R: Runtime>(
     let node_dir = options.node_dir();
     let kept = kept::Kept::open(&node_dir)
         .map_err(|cause| AgentError::Directory { path: node_dir.join("seal.key"), cause })?;
+    let kept = if options.keep_pods { kept } else { kept.read_only() };
     let server = server_of(&options.server_url)?;
     let addresses = facts::addresses(&options, &server).await;
     let (recorder, recording) = events::recorder(client.clone(), &options.node_name, shutdown.clone());
