@@ -18,7 +18,8 @@ const UNKNOWN_EXIT: i32 = 137;
 pub(super) fn old_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let apps = status.container_statuses.iter().flatten();
-    apps.chain(status.init_container_statuses.iter().flatten()).find(|s| s.name == name)
+    let more = status.init_container_statuses.iter().chain(&status.ephemeral_container_statuses).flatten();
+    apps.chain(more).find(|s| s.name == name)
 }
 
 /// What the API server last heard of exactly this start of a container.

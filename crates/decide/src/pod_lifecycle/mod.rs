@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 mod backoff;
 mod conditions;
 mod containers;
+mod ephemeral;
 mod next;
 mod phase;
 mod policy;
@@ -30,6 +31,7 @@ pub mod stop;
 mod testing;
 
 pub use backoff::{Backoff, IMAGE_BACKOFF_SHOWN_AFTER, StartFailure};
+pub use ephemeral::{ephemeral_containers, target};
 pub use next::next;
 pub use policy::{is_sidecar, should_restart};
 pub use status::{Addresses, status};

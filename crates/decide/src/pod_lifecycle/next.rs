@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::backoff::{Backoff, go_duration};
+use super::ephemeral::ephemeral_containers;
 use super::policy::{pod_policy, should_restart};
 use super::{
     Look, Note, Plan, PodFailure, Probed, SeenContainer, SeenState, Step, Waiting, app_containers, init_containers,
@@ -29,6 +30,9 @@ pub fn next(look: &Look<'_>) -> Plan {
         Some(sandbox) if sandbox.ready => {
             if initialize(look, &mut plan) {
                 run_apps(look, &mut plan);
+            }
+            if !plan.steps.contains(&Step::EndPod) {
+                look_around(look, &mut plan);
             }
             forget_old(look, &mut plan);
         }
@@ -143,6 +147,17 @@ fn run_apps(look: &Look<'_>, plan: &mut Plan) {
         plan.steps.clear();
         plan.waiting.clear();
         plan.steps.push(Step::EndPod);
+    }
+}
+
+/// Starts the containers that somebody put in later, each once.
+fn look_around(look: &Look<'_>, plan: &mut Plan) {
+    for container in ephemeral_containers(look.pod) {
+        let seen = look.active(&container.name);
+        let made = seen.is_some_and(|seen| seen.state == SeenState::Created);
+        if made || last_run(look, &container.name) == LastRun::Never {
+            start(look, &container, seen, plan);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::pod_lifecycle::testing::{at, exited, pod, sandbox, seen};
-use crate::pod_lifecycle::{Memory, SeenSandbox, StartFailure};
+use crate::pod_lifecycle::{Addresses, Memory, SeenSandbox, StartFailure, status, target};
+use k8s_openapi::api::core::v1::EphemeralContainer;
 
 /// Steps as words, so that a table reads like a story.
 fn words(plan: &Plan) -> Vec<String> {
@@ -53,6 +54,40 @@ fn init_containers_in_order() {
     check(&p, Some(&up), &[exited("i", 0, 0), exited("s", 0, 1), running("a")], &["start s 1"]);
     let never = pod("Never", &["i"], &["a"]);
     check(&never, Some(&up), &[exited("i", 0, 3)], &["end"]);
+}
+
+#[test]
+fn debug_containers_start_once() {
+    let mut pod = pod("Always", &["i"], &["a"]);
+    let debug = |name: &str| EphemeralContainer {
+        name: name.to_owned(),
+        target_container_name: Some("a".to_owned()),
+        ..Default::default()
+    };
+    pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![debug("d"), debug("e")]);
+    let up = sandbox(true);
+    let (i, a) = (exited("i", 0, 0), seen("a", 0, SeenState::Running));
+    check(&pod, None, &[], &["sandbox 0"]);
+    check(&pod, Some(&up), &[], &["start i 0", "start d 0", "start e 0"]);
+    check(&pod, Some(&up), &[i.clone(), a.clone(), exited("d", 0, 1)], &["start e 0"]);
+    let made = seen("e", 0, SeenState::Created);
+    check(
+        &pod,
+        Some(&up),
+        &[i.clone(), a.clone(), seen("d", 0, SeenState::Running), made.clone()],
+        &[&format!("start made {}", made.id)],
+    );
+    assert_eq!(target(&pod, "d"), Some("a"));
+    // Those of a lost sandbox do not come again, and one that failed leaves the pod as it is.
+    let memory = Memory::default();
+    let all = [i, a, exited("d", 0, 1)];
+    let look = Look { pod: &pod, sandbox: Some(&up), containers: &all, memory: &memory, now: at(1000) };
+    let told = status(&look, &Addresses::default(), false);
+    assert_eq!(told.phase.as_deref(), Some("Running"));
+    let list = told.ephemeral_container_statuses.clone().unwrap();
+    assert!(list[0].state.as_ref().unwrap().terminated.is_some() && !list[0].ready);
+    pod.status = Some(told);
+    check(&pod, Some(&up), &all[..2], &["start e 0"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Facts, conditions};
 use super::containers::statuses;
+use super::ephemeral::ephemeral_statuses;
 use super::phase::phase;
 use super::{Look, SeenState, app_containers, init_containers};
 
@@ -54,6 +55,7 @@ pub fn status(look: &Look<'_>, addresses: &Addresses, ended: bool) -> PodStatus 
     PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(apps),
+        ephemeral_container_statuses: Some(ephemeral_statuses(look, ended)).filter(|l| !l.is_empty()),
         init_container_statuses: Some(init).filter(|l| !l.is_empty()),
         host_ip: addresses.host.first().map(ToString::to_string),
         host_ips: Some(texts(&addresses.host).into_iter().map(|ip| HostIP { ip }).collect()),

@@ -10,7 +10,7 @@ use super::env::{EnvError, Sources, environment, expand};
 use super::resources::resources;
 use super::security::{SecurityError, security};
 use super::{Agent, sandbox};
-use crate::runtime::{ContainerConfig, Features, ImageInfo, Mount, MountPropagation, Runtime};
+use crate::runtime::{ContainerConfig, ContainerId, Features, ImageInfo, Mount, MountPropagation, Runtime};
 use crate::volumes::{self, VolumeError};
 
 /// Seccomp profiles of the node, below the data directory: what localhostProfile names.
@@ -48,6 +48,7 @@ impl From<VolumeError> for ConfigError {
 
 /// What a container is made from beside the pod.
 pub(super) struct Parts<'a> {
+    pub(super) target: Option<ContainerId>,
     pub(super) attempt: u32,
     pub(super) image: &'a ImageInfo,
     pub(super) volumes: &'a BTreeMap<String, PathBuf>,
@@ -82,6 +83,7 @@ pub(super) async fn container<R: Runtime>(
         }
     }
     Ok(ContainerConfig {
+        target: parts.target.clone(),
         name: container.name.clone(),
         attempt: parts.attempt,
         image_id: parts.image.id.clone(),

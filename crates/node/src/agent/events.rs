@@ -72,7 +72,12 @@ impl Recorder {
 fn pod_reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
     let init = pod.spec.as_ref().and_then(|s| s.init_containers.as_ref());
     let field = container.map(|name| {
-        let list = if init.is_some_and(|l| l.iter().any(|c| c.name == name)) { "initContainers" } else { "containers" };
+        let later = pod.spec.as_ref().and_then(|s| s.ephemeral_containers.as_ref());
+        let list = match name {
+            _ if init.is_some_and(|l| l.iter().any(|c| c.name == name)) => "initContainers",
+            _ if later.is_some_and(|l| l.iter().any(|c| c.name == name)) => "ephemeralContainers",
+            _ => "containers",
+        };
         format!("spec.{list}{{{name}}}")
     });
     ObjectReference {

@@ -1,6 +1,6 @@
 //! What a pod asks for that has no effect here: told, never silently left out.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 
 /// The fields that have no effect here, by their path.
 pub(super) fn ignored(pod: &Pod) -> Vec<String> {
@@ -8,7 +8,6 @@ pub(super) fn ignored(pod: &Pod) -> Vec<String> {
     let Some(spec) = &pod.spec else { return fields };
     let default = PodSecurityContext::default();
     let of_pod = spec.security_context.as_ref().unwrap_or(&default);
-    name(&mut fields, "spec", &whole(spec));
     name(&mut fields, "spec.securityContext", &of_whole(of_pod));
     let lists = [("containers", Some(&spec.containers)), ("initContainers", spec.init_containers.as_ref())];
     for (list, containers) in lists {
@@ -25,11 +24,6 @@ pub(super) fn ignored(pod: &Pod) -> Vec<String> {
 
 fn name(fields: &mut Vec<String>, parent: &str, asked: &[(bool, &str)]) {
     fields.extend(asked.iter().filter(|(on, _)| *on).map(|(_, field)| format!("{parent}.{field}")));
-}
-
-fn whole(spec: &PodSpec) -> [(bool, &'static str); 1] {
-    let debugged = spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty());
-    [(debugged, "ephemeralContainers")]
 }
 
 fn of_whole(context: &PodSecurityContext) -> [(bool, &'static str); 3] {
@@ -68,9 +62,9 @@ mod tests {
                  spec.initContainers[0].securityContext.windowsOptions",
             ),
             (
-                r#"{"ephemeralContainers":[{"name":"e"}],"containers":[],
+                r#"{"containers":[],
                     "securityContext":{"windowsOptions":{},"seLinuxOptions":{},"seLinuxChangePolicy":"Recursive"}}"#,
-                "spec.ephemeralContainers spec.securityContext.seLinuxOptions spec.securityContext.seLinuxChangePolicy \
+                "spec.securityContext.seLinuxOptions spec.securityContext.seLinuxChangePolicy \
                  spec.securityContext.windowsOptions",
             ),
         ] {

@@ -25,9 +25,10 @@ pub(super) async fn read<R>(agent: &Agent<R>, pod: &Pod, picture: &mut Picture, 
         }
         if !known.contains_key(&seen.id) {
             let path = container::termination_log(agent, uid, &seen.name, seen.attempt);
-            let spec = start::find(pod, &seen.name);
-            let policy = spec.and_then(|s| s.termination_message_policy.as_deref());
-            let log = (policy == Some("FallbackToLogsOnError") && seen.exit_code != 0).then(|| status.log_path.clone());
+            let spec = start::find_any(pod, &seen.name);
+            let policy = spec.and_then(|s| s.termination_message_policy);
+            let log = (policy.as_deref() == Some("FallbackToLogsOnError") && seen.exit_code != 0)
+                .then(|| status.log_path.clone());
             let text = tokio::task::spawn_blocking(move || words(&path, log)).await.unwrap_or_default();
             known.insert(seen.id.clone(), text);
         }

@@ -57,6 +57,7 @@ mod start;
 mod static_pods;
 mod steps;
 mod stop;
+mod storage;
 mod tell;
 mod unread;
 mod watched;
@@ -325,6 +326,7 @@ pub async fn run<R: Runtime>(
         Box::pin(lease::keep(&agent)),
         Box::pin(roster::keep(&agent)),
         Box::pin(pressure::keep(&agent)),
+        Box::pin(storage::keep(&agent)),
         Box::pin(power::keep(&agent)),
         Box::pin(crate::tunnel::keep(&agent))
     );

@@ -1,6 +1,6 @@
 //! A container's start: image, configuration, creation, first instruction, postStart; and what went wrong on the way.
 
-use decide::pod_lifecycle::{StartFailure, Waiting};
+use decide::pod_lifecycle::{StartFailure, Waiting, ephemeral_containers, target};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -18,12 +18,20 @@ pub(super) struct Place<'a> {
     pub(super) volumes: &'a Mounted,
     pub(super) ips: &'a Ips,
     pub(super) old_failure: Option<&'a StartFailure>,
+    /// The container that this one shall see the processes of, where it runs.
+    pub(super) target: Option<ContainerId>,
 }
 
 /// Finds a container of the pod by name.
 pub(super) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
+}
+
+/// Finds it also among those that were put in later.
+pub(super) fn find_any(pod: &Pod, name: &str) -> Option<Container> {
+    let later = || ephemeral_containers(pod).into_iter().find(|container| container.name == name);
+    find(pod, name).cloned().or_else(later)
 }
 
 /// Makes and starts a container.
@@ -36,7 +44,7 @@ pub(super) async fn start<R: Runtime>(
     name: &str,
     attempt: u32,
 ) -> Result<(), StartFailure> {
-    let Some(spec) = find(place.pod, name) else { return Ok(()) };
+    let Some(spec) = &find_any(place.pod, name) else { return Ok(()) };
     let image = match image::ensure(agent, place.pod, spec).await {
         Ok(image) => image,
         Err(NoImage { waiting, pulled: true }) => {
@@ -46,7 +54,13 @@ pub(super) async fn start<R: Runtime>(
         Err(NoImage { waiting, .. }) => return Err(StartFailure::other(place.old_failure, waiting, Timestamp::now())),
     };
     let fail = |reason: &str, message: String| failure(agent, place, name, reason, message);
-    let parts = Parts { attempt, image: &image, volumes: place.volumes, ips: place.ips };
+    if let Some(target) = target(place.pod, name).filter(|_| place.target.is_none()) {
+        return Err(fail(
+            "CreateContainerConfigError",
+            format!("unable to find target container \"{target}\": it does not run"),
+        ));
+    }
+    let parts = Parts { target: place.target.clone(), attempt, image: &image, volumes: place.volumes, ips: place.ips };
     let config = container(agent, place.pod, spec, &parts)
         .await
         .map_err(|error| fail("CreateContainerConfigError", error.to_string()))?;

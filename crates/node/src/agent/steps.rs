@@ -6,14 +6,14 @@ use std::time::Duration;
 use decide::dead_man;
 use decide::node_pressure::eviction::Standing;
 use decide::node_pressure::refusal;
-use decide::pod_lifecycle::{Plan, PodFailure, SeenState, StartFailure, Step, Waiting};
+use decide::pod_lifecycle::{self, Plan, PodFailure, SeenState, StartFailure, Step, Waiting};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::ignored::ignored;
 use super::node_status::network_words;
 use super::refused::{Able, has_app_armor, refused, waits};
-use super::start::{Place, begin, find, sandbox_failure, start};
+use super::start::{Place, begin, find_any, sandbox_failure, start};
 use super::worker::Worker;
 use super::{Picture, resources, sandbox, stop, watched};
 use crate::runtime::{ContainerId, Runtime, RuntimeError, SandboxId};
@@ -230,13 +230,23 @@ impl<R: Runtime> Worker<R> {
         };
         let (agent, pod, ips) = (Arc::clone(&self.agent), Arc::clone(&self.state.pod), self.ips(picture));
         let old_failure = self.state.memory.failures.get(name).cloned();
-        let place =
-            Place { pod: &pod, sandbox: &sandbox, volumes: &mounted, ips: &ips, old_failure: old_failure.as_ref() };
+        let runs = |name: &str| {
+            let seen = picture.containers.iter().find(|c| c.name == name && c.state == SeenState::Running);
+            seen.map(|seen| ContainerId(seen.id.clone()))
+        };
+        let place = Place {
+            pod: &pod,
+            sandbox: &sandbox,
+            volumes: &mounted,
+            ips: &ips,
+            old_failure: old_failure.as_ref(),
+            target: pod_lifecycle::target(&pod, name).and_then(runs),
+        };
         let made = picture.containers.iter().find(|c| c.name == name && c.state == SeenState::Created);
         let work = async {
-            match (attempt, made, find(&pod, name)) {
+            match (attempt, made, find_any(&pod, name)) {
                 (Some(attempt), ..) => start(&agent, &place, name, attempt).await,
-                (None, Some(made), Some(spec)) => begin(&agent, &place, spec, &ContainerId(made.id.clone())).await,
+                (None, Some(made), Some(spec)) => begin(&agent, &place, &spec, &ContainerId(made.id.clone())).await,
                 _ => Ok(()),
             }
         };

@@ -58,6 +58,7 @@ impl<R: Runtime> Worker<R> {
         if self.state.turned_away {
             // Nothing of it was ever begun: no container waits.
             (status.container_statuses, status.init_container_statuses) = (None, None);
+            status.ephemeral_container_statuses = None;
         }
         status.qos_class.get_or_insert_with(|| resources::qos(&self.state.pod).to_owned());
         status

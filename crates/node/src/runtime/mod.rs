@@ -220,6 +220,9 @@ pub struct ContainerConfig {
     pub mounts: Vec<Mount>,
     /// Relative to the sandbox's log directory: NAME/ATTEMPT.log.
     pub log_path: PathBuf,
+    /// Another container of the pod whose process ids it shares, where each has its own.
+    #[serde(default)]
+    pub target: Option<ContainerId>,
     /// Signal that asks it to stop, by its name; empty is the image's.
     #[serde(default)]
     pub stop_signal: String,

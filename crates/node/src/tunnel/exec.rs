@@ -86,7 +86,9 @@ pub(super) async fn attach<R: Runtime>(
         Err(response) => return *response,
     };
     let all = pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    let once = all.filter(|container| container.name == at.container).any(|c| c.stdin_once == Some(true));
+    let later = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let known = all.map(|c| (&c.name, c.stdin_once)).chain(later.map(|c| (&c.name, c.stdin_once)));
+    let once = known.into_iter().any(|(name, once)| *name == *at.container && once == Some(true));
     let (wanted, agent) = (wanted(query), Arc::clone(agent));
     stream(move |chunks| async move {
         let status = match agent.runtime.attach(&id, wanted, once).await {

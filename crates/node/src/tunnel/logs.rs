@@ -153,8 +153,8 @@ async fn choose<R: Runtime>(
 
 fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
-    let all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
-    all.into_iter().find(|s| s.name == container)
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten().find(|s| s.name == container)
 }
 
 fn waits(status: Option<&ContainerStatus>) -> bool {

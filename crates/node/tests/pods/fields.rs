@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
-use kube::api::ListParams;
-use node::runtime::Runtime as _;
+use kube::api::{ListParams, Patch, PatchParams};
+use node::runtime::streaming::Wanted;
+use node::runtime::{ContainerId, Runtime as _};
 use serde_json::{Value, json};
 
 use super::cases::{phase, ready, script};
@@ -203,5 +204,55 @@ pub(crate) async fn mounts_below_are_read_only_too<M: Machine>() {
         world.pod(name, "gone", Value::is_null).await;
     }
     nix::mount::umount2(&below, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    world.end().await;
+}
+
+pub(crate) async fn a_debug_container_sees_its_target<M: Machine>() {
+    let Some(world) = World::<M>::new("debug").await else { return };
+    world.create("p", json!({"containers": [script("c", "sleep 12345"), script("other", "sleep 54321")]})).await;
+    world.pod("p", "ready", ready).await;
+    let text = "cat /proc/[0-9]*/cmdline; echo done; read line; echo heard $line; exit 3";
+    let mut debug = script("d", text);
+    debug["targetContainerName"] = json!("c");
+    debug["stdin"] = json!(true);
+    let added = Patch::Strategic(json!({"spec": {"ephemeralContainers": [debug]}}));
+    world.pods().patch_ephemeral_containers("p", &PatchParams::default(), &added).await.unwrap();
+    let of = |pod: &Value| pod["status"]["ephemeralContainerStatuses"][0].clone();
+    let pod = world.pod("p", "looked at", |pod| !of(pod)["state"]["running"].is_null()).await;
+    assert_eq!((&of(&pod)["name"], &of(&pod)["ready"]), (&json!("d"), &json!(false)));
+    let log = world.log("p", "d", "done").await;
+    assert!(log.contains("12345") && !log.contains("54321"), "{log}");
+    let runtime = world.runtime.clone().unwrap();
+    let id = ContainerId(of(&pod)["containerID"].as_str().unwrap().rsplit('/').next().unwrap().to_owned());
+    let output = runtime.exec_sync(&id, vec!["id".to_owned()], super::world::PATIENCE).await.unwrap();
+    assert!(output.stdout.starts_with(b"uid=0"), "commands run in it");
+    let wanted = Wanted { stdin: true, stdout: true, stderr: false, tty: false };
+    let mut attached = runtime.attach(&id, wanted, false).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(attached.stdin.as_mut().unwrap(), b"me\n").await.unwrap();
+    assert!(world.log("p", "d", "heard").await.contains("heard me"));
+    let pod = world.pod("p", "ended", |pod| !of(pod)["state"]["terminated"].is_null()).await;
+    assert_eq!(of(&pod)["state"]["terminated"]["exitCode"], 3);
+    assert_eq!((&pod["status"]["phase"], ready(&pod)), (&json!("Running"), true), "the pod is as it was");
+    let list = runtime.list_containers().await.unwrap();
+    assert_eq!(list.iter().filter(|container| container.name == "d").count(), 1, "it starts once");
+    world.end().await;
+}
+
+pub(crate) async fn a_pod_that_writes_too_much_is_evicted<M: Machine>() {
+    let Some(world) = World::<M>::new("storage").await else { return };
+    let limit = json!({"limits": {"ephemeral-storage": "1Mi"}});
+    let mut greedy = script("c", "head -c 3000000 /dev/zero > /big; echo written; sleep 1000");
+    greedy["resources"] = limit.clone();
+    // The other one has no limit, so its container's counts.
+    world.create("p", json!({"containers": [greedy, script("free", "sleep 1000")]})).await;
+    let mut modest = script("c", "echo little > /small; sleep 1000");
+    modest["resources"] = limit;
+    world.create("q", json!({"containers": [modest]})).await;
+    let evicted = |pod: &Value| pod["status"]["phase"] == "Failed" && pod["status"]["reason"] == "Evicted";
+    let pod = world.pod("p", "evicted", evicted).await;
+    let words = "Container c exceeded its local ephemeral storage limit \"1Mi\". ";
+    assert_eq!(pod["status"]["message"], words);
+    event(&world, "p", "Evicted", words).await;
+    world.pod("q", "still there", ready).await;
     world.end().await;
 }

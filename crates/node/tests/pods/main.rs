@@ -33,8 +33,8 @@ mod all {
         processes_of_a_pod_are_limited, stop_signals_are_the_pods, system_calls_are_filtered,
     };
     pub(crate) use super::fields::{
-        a_pod_is_limited_as_a_whole, mounts_below_are_read_only_too, names_and_rights_are_the_pods,
-        what_can_not_be_is_refused,
+        a_debug_container_sees_its_target, a_pod_is_limited_as_a_whole, a_pod_that_writes_too_much_is_evicted,
+        mounts_below_are_read_only_too, names_and_rights_are_the_pods, what_can_not_be_is_refused,
     };
 }
 
@@ -47,6 +47,8 @@ on_each! {
     processes_of_a_pod_are_limited
     names_and_rights_are_the_pods
     a_pod_is_limited_as_a_whole
+    a_debug_container_sees_its_target
+    a_pod_that_writes_too_much_is_evicted
     what_can_not_be_is_refused
     mounts_below_are_read_only_too
 }

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use super::info::Inside;
 use super::proto::container as cri;
 use super::proto::container::{ProfileType, SecurityProfile};
-use super::proto::{Int64Value, Pairs};
+use super::proto::{Int64Value, Pairs, sandbox as cri_sandbox};
 use super::sandbox::{labels, namespaces, text, time};
 use crate::runtime::embedded::{MASKED_PATHS, READONLY_PATHS};
 use crate::runtime::{
-    AppArmor, ContainerConfig, ContainerId, ContainerState, ContainerStatus, MountPropagation, ResourceConfig,
-    SandboxConfig, SandboxId, Seccomp, SecurityConfig,
+    AppArmor, ContainerConfig, ContainerId, ContainerState, ContainerStatus, MountPropagation, NamespaceMode,
+    ResourceConfig, SandboxConfig, SandboxId, Seccomp, SecurityConfig,
 };
 
 /// Label, as Kubernetes' own agent writes it.
@@ -71,7 +71,7 @@ pub(super) fn config(
         tty: container.tty,
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources(&container.resources)),
-            security_context: Some(security(sandbox, container.security, user)),
+            security_context: Some(security(sandbox, container.security, user, container.target)),
         }),
     }
 }
@@ -104,7 +104,17 @@ fn resources(resources: &ResourceConfig) -> cri::Resources {
     }
 }
 
-fn security(sandbox: &SandboxConfig, security: SecurityConfig, user: &ImageUser) -> cri::SecurityContext {
+fn security(
+    sandbox: &SandboxConfig,
+    security: SecurityConfig,
+    user: &ImageUser,
+    target: Option<ContainerId>,
+) -> cri::SecurityContext {
+    let mut namespaces = namespaces(sandbox);
+    if let Some(target) = target.filter(|_| sandbox.pid == NamespaceMode::Container) {
+        namespaces.pid = cri_sandbox::NamespaceMode::Target.into();
+        namespaces.target_id = target.0;
+    }
     let (run_as_user, run_as_username) = match (security.run_as_user, user) {
         (Some(value), _) => (Some(Int64Value { value }), String::new()),
         (None, ImageUser::Id(value)) => (Some(Int64Value { value: *value }), String::new()),
@@ -118,7 +128,7 @@ fn security(sandbox: &SandboxConfig, security: SecurityConfig, user: &ImageUser)
         readonly_paths: paths(&READONLY_PATHS),
         capabilities: Some(cri::Capability { add: security.add_capabilities, drop: security.drop_capabilities }),
         privileged: security.privileged,
-        namespaces: Some(namespaces(sandbox)),
+        namespaces: Some(namespaces),
         run_as_user,
         run_as_username,
         run_as_group: security.run_as_group.map(|value| Int64Value { value }),

@@ -76,8 +76,20 @@ impl<I: Images, N: PodNetwork> Inner<I, N> {
         let cgroup = self.pod_cgroup(&sandbox.saved.config.uid).join(format!("{}-{}", config.name, config.attempt));
         let machine = machine::read(security.privileged)
             .map_err(|error| RuntimeError::Failed(format!("failed to read the machine: {error}")))?;
+        let target = match &config.target {
+            Some(id) => Some(
+                self.container(id)?
+                    .1
+                    .pid
+                    .ok_or_else(|| RuntimeError::Failed(format!("container {} is not running", id.0)))?,
+            ),
+            None => None,
+        };
         let mut spec = spec::build(&sandbox.saved.config, &config, &rootfs, &machine, &sandbox.dir, &cgroup)
             .map_err(RuntimeError::Invalid)?;
+        if let Some(pid) = target {
+            spec::share_processes(&mut spec, pid);
+        }
         let kernel = confinement::kernel(&machine.kernel);
         let confinement = confinement::confine(&mut spec, security, kernel).map_err(RuntimeError::Failed)?;
         let number =

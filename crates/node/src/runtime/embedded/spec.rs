@@ -177,6 +177,14 @@ fn namespaces(sandbox: &SandboxConfig, container: &ContainerConfig, machine: &Ma
     Value::Array(list)
 }
 
+/// Puts a container that would have process ids of its own among those of the container with this first process.
+pub(super) fn share_processes(spec: &mut Value, pid: i32) {
+    let list = spec["linux"]["namespaces"].as_array_mut().into_iter().flatten();
+    for own in list.filter(|one| one["type"] == "pid" && one["path"].is_null()) {
+        own["path"] = format!("/proc/{pid}/ns/pid").into();
+    }
+}
+
 fn resources(container: &ContainerConfig, machine: &Machine) -> Value {
     let limits = &container.resources;
     let mut cpu = json!({});
@@ -378,6 +386,17 @@ mod tests {
         assert_eq!(resources["pids"], json!({ "limit": 7 }));
         assert_eq!(spec["process"]["oomScoreAdj"], 5);
         assert_eq!(spec["process"]["cwd"], "/srv");
+    }
+
+    #[test]
+    fn processes_are_shared_where_each_container_has_its_own() {
+        let own = SandboxConfig { pid: NamespaceMode::Container, ..SandboxConfig::default() };
+        for (sandbox, want) in [(own, json!("/proc/7/ns/pid")), (SandboxConfig::default(), json!("/run/p/pidns"))] {
+            let mut spec = spec(&sandbox, &ContainerConfig::default(), &v1());
+            share_processes(&mut spec, 7);
+            let list = spec["linux"]["namespaces"].as_array().unwrap();
+            assert_eq!(list.iter().find(|one| one["type"] == "pid").unwrap()["path"], want);
+        }
     }
 
     #[test]
