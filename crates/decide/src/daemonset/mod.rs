@@ -214,9 +214,21 @@ impl Plan {
     #[must_use]
     pub fn pod(&self, set: &DaemonSet, node: &str) -> Pod {
         let past = self.last_good.as_deref().filter(|_| self.restored.contains(node));
-        if past.is_none() && !self.classes.are_on(node) {
-            return new_pod(set, &self.hash, node);
+        let mut pod = match past.is_none() && !self.classes.are_on(node) {
+            true => new_pod(set, &self.hash, node),
+            false => self.pod_of_another_template(set, past, node),
+        };
+        // Never the template's word for it: a user who wants this has a policy, and the hash knows nothing of that.
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.remove(dead_man::AFTER);
+        annotations.extend(self.dead_man_after_s.map(|after_s| (dead_man::AFTER.to_owned(), after_s.to_string())));
+        if annotations.is_empty() {
+            pod.metadata.annotations = None;
         }
+        pod
+    }
+
+    fn pod_of_another_template(&self, set: &DaemonSet, past: Option<&LastGood>, node: &str) -> Pod {
         let mut set = set.clone();
         if let Some(past) = past {
             if let Some(spec) = &mut set.spec {
@@ -229,13 +241,6 @@ impl Plan {
         let mut pod = new_pod(&set, past.map_or(&self.hash, |past| &past.hash), node);
         if let Some(class) = class {
             pod.metadata.labels.get_or_insert_default().insert(CLASS_LABEL.to_owned(), class);
-        }
-        // Never the template's word for it: a user who wants this has a policy, and the hash knows nothing of that.
-        let annotations = pod.metadata.annotations.get_or_insert_default();
-        annotations.remove(dead_man::AFTER);
-        annotations.extend(self.dead_man_after_s.map(|after_s| (dead_man::AFTER.to_owned(), after_s.to_string())));
-        if annotations.is_empty() {
-            pod.metadata.annotations = None;
         }
         pod
     }
