@@ -228,7 +228,7 @@ impl Plan {
         pod
     }
 
-    fn pod_of_another_template(&self, set: &DaemonSet, past: Option<&LastGood>, node: &str) -> Pod {
+    fn pod_of_another_template(&self, set: &DaemonSet, past: Option<&PastRevision>, node: &str) -> Pod {
         let mut set = set.clone();
         if let Some(past) = past {
             if let Some(spec) = &mut set.spec {

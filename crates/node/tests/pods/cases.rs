@@ -1,6 +1,6 @@
 //! What pods do, whatever runs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
@@ -102,7 +102,7 @@ pub(crate) async fn pods_live_on_without_their_agent<M: Machine>() {
     assert_eq!(world.log("p", "i", "first").await, "first\n");
     let pids = async |world: &World<M>| {
         let list = world.runtime.as_ref().unwrap().list_containers().await.unwrap();
-        list.iter().filter_map(|c| c.pid).collect::<Vec<_>>()
+        list.iter().filter_map(|c| c.pid).collect::<BTreeSet<_>>()
     };
     let running = pids(&world).await;
     assert_eq!(running.len(), 2);
