@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::accounts::Issuer;
 use crate::auth::{Access, Tokens, User, rbac};
 use crate::custom::{self, Customs};
+use crate::event_turns::EventTurns;
 use crate::limits::{BODIES_BYTES_MAX, RETRY_SECONDS, WATCHES_MAX, WATCHES_PER_USER_MAX};
 use crate::metrics::Metrics;
 use crate::node_pods::NodePods;
@@ -50,6 +51,7 @@ pub(crate) struct App<S> {
     pub(crate) watchers: Arc<Seats<String>>,
     /// One permit a byte of the bodies that are being worked on.
     pub(crate) bodies: Semaphore,
+    pub(crate) event_turns: EventTurns,
     /// Ends watches and followed logs when the server stops.
     pub(crate) shutdown: CancellationToken,
     /// The addresses that Services are given.
@@ -128,6 +130,7 @@ impl<S: Store> App<S> {
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             watchers: Seats::new(WATCHES_PER_USER_MAX),
             bodies: Semaphore::new(BODIES_BYTES_MAX),
+            event_turns: EventTurns::default(),
             shutdown,
             service_range: ServiceRange::default(),
             advertised: None,

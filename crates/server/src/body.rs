@@ -75,6 +75,36 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
     }
 }
 
+/// A body that is here and not decoded yet.
+pub(crate) struct Text {
+    encoding: Encoding,
+    bytes: Bytes,
+}
+
+impl Text {
+    /// # Errors
+    /// 413 and 415 as above.
+    pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Text, Status> {
+        Ok(Text { encoding: encoding(headers)?, bytes: bytes(body).await? })
+    }
+
+    /// It as an object of a kind.
+    ///
+    /// # Errors
+    /// 400 for what is no such object, 415 for a custom one in protobuf.
+    pub(crate) fn object(&self, kind: &Kind, validation: FieldValidation) -> Result<Decoded, Status> {
+        match self.encoding {
+            Encoding::Text(media) => Ok(decode::decode(kind, &self.bytes, media, validation)?),
+            Encoding::Protobuf if kind.custom.is_some() => Err(status::unsupported_media(&READABLE[..2])),
+            Encoding::Protobuf => {
+                let mut value = from_protobuf(kind.type_name, &self.bytes)?;
+                let warnings = decode::normalize(kind, &mut value, validation)?;
+                Ok(Decoded { value, warnings })
+            }
+        }
+    }
+}
+
 /// A body as an object of a kind.
 ///
 /// # Errors
@@ -85,17 +115,7 @@ pub(crate) async fn object(
     body: Body,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let encoding = encoding(headers)?;
-    let bytes = bytes(body).await?;
-    match encoding {
-        Encoding::Text(media) => Ok(decode::decode(kind, &bytes, media, validation)?),
-        Encoding::Protobuf if kind.custom.is_some() => Err(status::unsupported_media(&READABLE[..2])),
-        Encoding::Protobuf => {
-            let mut value = from_protobuf(kind.type_name, &bytes)?;
-            let warnings = decode::normalize(kind, &mut value, validation)?;
-            Ok(Decoded { value, warnings })
-        }
-    }
+    Text::read(headers, body).await?.object(kind, validation)
 }
 
 /// A body of no stored kind, such as delete options, as it stands; None when there is none.

@@ -18,6 +18,7 @@ mod custom;
 mod discovery;
 mod error;
 mod event_expiry;
+mod event_turns;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;

@@ -93,6 +93,12 @@ pub(crate) const REASONS_AT_ONCE: usize = 2;
 /// A question of why waits this long for its turn: longer than an answer takes for the largest fleet.
 pub(crate) const REASONS_WAIT: Duration = Duration::from_secs(20);
 
+/// Writes of events that are worked on at a time: two share a commit and come to more than a thousand a second, and leave
+/// the processors to what somebody waits for.
+pub(crate) const EVENTS_AT_ONCE: usize = 2;
+/// An event waits this long for its turn: clients give a request about a minute.
+pub(crate) const EVENT_WAIT: Duration = Duration::from_secs(30);
+
 /// How long the renewal of a node's lease may wait for others on its way to the disk. At one a node and ten seconds, 5,000
 /// nodes then cost 20 fsyncs a second and not 500, and nobody who renews notices.
 pub(crate) const HEARTBEAT_PAUSE: Duration = Duration::from_millis(50);

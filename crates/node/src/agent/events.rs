@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
@@ -21,6 +22,10 @@ use super::unread::unread;
 const QUEUE_MAX: usize = 640;
 /// Events remembered to be counted: enough for what repeats (probes, back-offs) on a full node.
 const REMEMBERED_MAX: usize = 256;
+/// An event that the server can't take now is tried so often, with a pause before each further try: two minutes, as the
+/// kubelet does it.
+const TRIES: u32 = 12;
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// Longest message, as the API server allows.
 const MESSAGE_MAX: usize = 1024;
 /// Who says so; people look for this name.
@@ -102,6 +107,15 @@ pub(super) fn recorder(
     (Recorder { queue }, writer.run(inbox, shutdown))
 }
 
+/// Whether the same may be taken later: the server is away or has too much to do.
+fn is_for_now(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
+    }
+}
+
 struct Known {
     told: Told,
     name: String,
@@ -122,8 +136,19 @@ impl Writer {
                 told = inbox.recv() => told,
             };
             let Some(told) = told else { return };
-            if let Err(error) = self.write(told).await {
-                tracing::debug!("an event can't be written: {error}");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.write_when_it_can(told) => {}
+            }
+        }
+    }
+
+    async fn write_when_it_can(&mut self, told: Told) {
+        for tries in 1.. {
+            match self.write(told.clone()).await {
+                Ok(()) => return,
+                Err(error) if tries < TRIES && is_for_now(&error) => tokio::time::sleep(TRY_AGAIN).await,
+                Err(error) => return tracing::debug!("an event can't be written: {error}"),
             }
         }
     }
@@ -188,5 +213,58 @@ impl Writer {
             reporting_instance: Some(self.node.to_string()),
             ..Default::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Request as HttpRequest, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that answers one code after the other, then 201; and what was posted.
+    fn server(codes: &[u16]) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let (left, posted) = (Arc::new(Mutex::new(codes.to_vec())), Arc::new(Mutex::new(Vec::new())));
+        let seen = posted.clone();
+        let service = tower::service_fn(move |request: HttpRequest<Body>| {
+            let (left, seen) = (left.clone(), seen.clone());
+            async move {
+                let bytes = request.into_body().collect_bytes().await.unwrap();
+                let event: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                let mut left = left.lock().unwrap();
+                let code = if left.is_empty() { 201 } else { left.remove(0) };
+                seen.lock().unwrap().push(format!("{} {code}", event["reason"].as_str().unwrap()));
+                let body = json!({"kind": "Status", "status": "Failure", "code": code, "message": "", "reason": ""});
+                let body = Body::from(serde_json::to_vec(&body).unwrap());
+                Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        (Client::new(service, "default"), posted)
+    }
+
+    async fn told(codes: &[u16]) -> Vec<String> {
+        let (client, posted) = server(codes);
+        let (recorder, writer) = recorder(client, "n", CancellationToken::new());
+        recorder.pod_event(&Pod::default(), None, false, "Pulled", "first");
+        recorder.pod_event(&Pod::default(), None, false, "Created", "second");
+        drop(recorder);
+        writer.await;
+        let posted = posted.lock().unwrap();
+        posted.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_can_not_take_now_is_told_later_and_in_order() {
+        assert_eq!(told(&[429, 503]).await, ["Pulled 429", "Pulled 503", "Pulled 201", "Created 201"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_refuses_is_dropped_at_once_and_what_it_never_takes_in_the_end() {
+        assert_eq!(told(&[403]).await, ["Pulled 403", "Created 201"]);
+        let never = [429; TRIES as usize];
+        assert_eq!(told(&never).await.len(), TRIES as usize + 1);
     }
 }

@@ -34,7 +34,9 @@ pub(crate) async fn create<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'
     let form = negotiate::accept(&ask.headers)?;
     let options = WriteOptions::parse(&ask.query)?;
     let manager = FieldManager::of_write(&ask.query, &ask.headers, "CreateOptions")?;
-    let decoded = body::object(place.kind, &ask.headers, ask.body, options.validation).await?;
+    let text = body::Text::read(&ask.headers, ask.body).await?;
+    let _turn = app.event_turns.turn(place.kind).await?;
+    let decoded = text.object(place.kind, options.validation)?;
     let mut object = decoded.value;
     defaults::apply(place.kind, &mut object);
     api::apply::record(place.kind, None, &mut object, &manager.writer(Part::Whole));

@@ -67,6 +67,7 @@ pub(crate) async fn patch<S: Store>(
     let options = WriteOptions::parse(&ask.query)?;
     let manager = FieldManager::of_write(&ask.query, &ask.headers, "PatchOptions")?;
     let patch = Patch::read(&content_type, body::bytes(ask.body).await?)?;
+    let _turn = app.event_turns.turn(place.kind).await?;
     for _ in 0..CONFLICT_RETRIES_MAX {
         let entry = app.entry(place).await?;
         let old = object::decode_as(place.kind, &entry)?;

@@ -48,7 +48,9 @@ pub(crate) async fn update<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'
     let form = negotiate::accept(&ask.headers)?;
     let options = WriteOptions::parse(&ask.query)?;
     let manager = FieldManager::of_write(&ask.query, &ask.headers, "UpdateOptions")?;
-    let decoded = body::object(place.kind, &ask.headers, ask.body, options.validation).await?;
+    let text = body::Text::read(&ask.headers, ask.body).await?;
+    let _turn = app.event_turns.turn(place.kind).await?;
+    let decoded = text.object(place.kind, options.validation)?;
     let (mut new, warnings) = (decoded.value, decoded.warnings);
     defaults::apply(place.kind, &mut new);
     settle_name(place, &mut new)?;
