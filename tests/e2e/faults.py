@@ -50,8 +50,22 @@ items:
       - {name: MODE, valueFrom: {configMapKeyRef: {name: conf, key: mode}}}
       livenessProbe: {exec: {command: [cat, /conf/mode]}, periodSeconds: 1}
       readinessProbe: {exec: {command: [cat, /empty/a]}, periodSeconds: 1}
-      volumeMounts: [{name: conf, mountPath: /conf}, {name: sec, mountPath: /sec}, {name: empty, mountPath: /empty}]
-    volumes: [{name: conf, configMap: {name: conf}}, {name: sec, secret: {secretName: sec}}, {name: empty, emptyDir: {}}]
+      volumeMounts: [{name: conf, mountPath: /conf}, {name: sec, mountPath: /sec}, {name: empty, mountPath: /empty}, {name: both, mountPath: /both}]
+    volumes:
+    - {name: conf, configMap: {name: conf}}
+    - {name: sec, secret: {secretName: sec}}
+    - {name: empty, emptyDir: {}}
+    - {name: both, projected: {sources: [{configMap: {name: conf}}, {secret: {name: sec}}]}}
+"""
+WAITS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: waits, labels: {app: waits}}
+spec:
+  nodeName: node-2
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: "nginx:1.27", command: [sleep, "3600"], volumeMounts: [{name: v, mountPath: /v}]}]
+  volumes: [{name: v, secret: {secretName: late}}]
 """
 
 
@@ -144,9 +158,39 @@ def volumes_env_and_probes(k, data_dir):
     apply_text(k, VOLUMES)
     pod = ready_on(k, "app=volumes", ["node-2"])[0]
     equal("what the container saw", k.out("logs", "volumes").splitlines(), ["tails3cr3t", "node-2 s3cr3t tail-x", "a"])
+    changes_come_by_watch(k)
     k("delete", "pod", "volumes")
     k("delete", "configmap", "conf")
     k("delete", "secret", "sec")
+    gone_from_the_machine([pod["metadata"]["uid"]])
+
+
+def changes_come_by_watch(k):
+    """Three changes within less time than lies between two looks of a node that asks by itself: those would bring one."""
+    started = time.time()
+    for value in ("one", "two", "three"):
+        k("patch", "configmap", "conf", "-p", json.dumps({"data": {"mode": value}}))
+        k("patch", "secret", "sec", "-p", json.dumps({"stringData": {"token": value}}))
+        for files in ("/conf/mode /sec/token", "/both/mode /both/token"):
+            until(f"{value} in {files}", lambda: k.out("exec", "volumes", "--", "cat", *files.split()) == value * 2, seconds=15)
+    print(f"     three changes of a ConfigMap and a Secret, seen in the container: {time.time() - started:.1f} s", flush=True)
+    holds("three changes in less than a minute", time.time() - started < 50, time.time() - started)
+
+
+def what_a_pod_waits_for_comes_by_watch(k, data_dir):
+    apply_text(k, WAITS)
+    def tries():
+        events = k.json("get", "events", "--field-selector", "involvedObject.name=waits")["items"]
+        return sum(e.get("count", 1) for e in events if e["reason"] == "FailedMount" and '"late" not found' in e["message"])
+    # After 1, 2, 4, 8 and 15 s it is tried again: right after the fifth try nobody would look for long.
+    until("five tries", lambda: tries() >= 5)
+    started = time.time()
+    k("create", "secret", "generic", "late", "--from-literal=a=b")
+    pod = ready_on(k, "app=waits", ["node-2"])[0]
+    holds("before anybody looked again", time.time() - started < 10, time.time() - started)
+    print(f"     a pod that waited for its Secret is ready after {time.time() - started:.1f} s", flush=True)
+    k("delete", "pod", "waits")
+    k("delete", "secret", "late")
     gone_from_the_machine([pod["metadata"]["uid"]])
 
 

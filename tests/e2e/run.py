@@ -114,7 +114,7 @@ def main():
         if only in "client suites":
             suites.play(report, everyone[0], everynode, TOOLS)
         k = everyone[-2] if len(everyone) > 2 else everyone[0]
-        for body in (faults.bad_manifests, faults.volumes_env_and_probes, faults.host_network_daemons_share_a_port, faults.crash_loop_backs_off,
+        for body in (faults.bad_manifests, faults.volumes_env_and_probes, faults.what_a_pod_waits_for_comes_by_watch, faults.host_network_daemons_share_a_port, faults.crash_loop_backs_off,
                      faults.acknowledged_writes_survive_kill, faults.killed_agents_and_server_harm_no_daemon):
             if not case(body.__name__.replace("_", " "), body, k, data_dir):
                 k("delete", "daemonsets,pods", "--all", "--grace-period=1", check=False)

@@ -85,6 +85,36 @@ impl ObjectError {
     }
 }
 
+/// A ConfigMap or a Secret.
+pub(crate) trait Named:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    /// In messages.
+    const KIND: &'static str;
+    /// Nobody can change it.
+    fn immutable(&self) -> bool;
+}
+
+impl Named for ConfigMap {
+    const KIND: &'static str = "configmap";
+    fn immutable(&self) -> bool {
+        self.immutable == Some(true)
+    }
+}
+
+impl Named for Secret {
+    const KIND: &'static str = "secret";
+    fn immutable(&self) -> bool {
+        self.immutable == Some(true)
+    }
+}
+
 /// Asks the API server.
 #[derive(Clone)]
 pub(crate) struct Objects {
@@ -128,50 +158,46 @@ impl Objects {
 
     /// A ConfigMap of the pod's namespace.
     pub(crate) async fn config_map(&self, pod: &Pod, name: &str) -> Result<ConfigMap, ObjectError> {
-        self.object("configmap", pod, name).await
+        self.object(pod, name).await
     }
 
     /// A Secret of the pod's namespace.
     pub(crate) async fn secret(&self, pod: &Pod, name: &str) -> Result<Secret, ObjectError> {
-        self.object("secret", pod, name).await
+        self.object(pod, name).await
     }
 
-    async fn object<K>(&self, kind: &'static str, pod: &Pod, name: &str) -> Result<K, ObjectError>
-    where
-        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + Serialize
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        let namespace = namespace_of(pod);
+    async fn object<K: Named>(&self, pod: &Pod, name: &str) -> Result<K, ObjectError> {
         if is_stand_in(pod) {
-            return self.only_kept(kind, pod, name).await;
+            return self.only_kept(K::KIND, pod, name).await;
         }
-        if let Some(found) = self.unchanged(kind, pod, name).await {
-            return found;
+        let found = match self.unchanged::<K>(pod, name).await {
+            Some(found) => found,
+            None => self.newest(pod, name).await,
+        };
+        if let Ok(object) = &found {
+            self.watched.read(K::KIND, object.meta(), object.immutable());
         }
+        found
+    }
+
+    async fn newest<K: Named>(&self, pod: &Pod, name: &str) -> Result<K, ObjectError> {
+        let namespace = namespace_of(pod);
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let mut found = named(kind, namespace, name, answer(api.get_opt(name)).await);
+        let mut found = named(K::KIND, namespace, name, answer(api.get_opt(name)).await);
         if let Ok(object) = &mut found {
             // Nobody here reads who wrote which field.
             object.meta_mut().managed_fields = None;
         }
-        self.or_kept(kind, pod, name, found).await
+        self.or_kept(K::KIND, pod, name, found).await
     }
 
     /// What was kept, where a watch says that it is still so.
-    async fn unchanged<K>(&self, kind: &'static str, pod: &Pod, name: &str) -> Option<Result<K, ObjectError>>
-    where
-        K: kube::Resource<DynamicType = ()> + DeserializeOwned + Send + 'static,
-    {
-        let version = self.watched.version(kind, namespace_of(pod), name)?;
-        let kept: Option<K> = self.kept.object(pod.metadata.uid.as_deref()?, kind, name).await?;
+    async fn unchanged<K: Named>(&self, pod: &Pod, name: &str) -> Option<Result<K, ObjectError>> {
+        let version = self.watched.version(K::KIND, namespace_of(pod), name)?;
+        let kept: Option<K> = self.kept.object(pod.metadata.uid.as_deref()?, K::KIND, name).await?;
         match kept {
             Some(kept) if version.is_some() && kept.meta().resource_version == version => Some(Ok(kept)),
-            None if version.is_none() => Some(Err(ObjectError::NotFound { kind, name: name.to_owned() })),
+            None if version.is_none() => Some(Err(ObjectError::NotFound { kind: K::KIND, name: name.to_owned() })),
             _ => None,
         }
     }

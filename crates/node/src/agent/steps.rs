@@ -1,5 +1,6 @@
 //! The steps of a plan, carried out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ const NETWORK_EVERY: Duration = Duration::from_secs(2);
 const STAND_IN_EVERY: Duration = Duration::from_secs(1);
 /// How often tokens of a running pod are looked at, and asked for what no watch tells of, as Kubernetes has it.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether a start failed for what may come by itself: an object, or a key of it.
+fn lacks_object(failure: &StartFailure) -> bool {
+    failure.waiting.reason == "CreateContainerConfigError"
+}
 
 impl<R: Runtime> Worker<R> {
     /// Does the steps; a time where they have to wait for something from outside.
@@ -195,11 +201,17 @@ impl<R: Runtime> Worker<R> {
             self.state.mounted.get_or_insert_default();
             return None;
         }
+        let retry_at = self.state.mount_failure.as_ref().map(StartFailure::retry_at);
+        if let Some(at) = retry_at.filter(|at| Timestamp::now() < *at && !self.state.objects_changed) {
+            return Some(at);
+        }
+        self.state.objects_changed = false;
         let pod = Arc::clone(&self.state.pod);
         let ips = self.ips(picture);
         match volumes::mount(self.agent.as_ref(), &pod, &ips).await {
             Ok(mounted) => {
                 self.state.mounted = Some(mounted);
+                self.state.mount_failure = None;
                 self.follow_objects();
                 None
             }
@@ -209,16 +221,35 @@ impl<R: Runtime> Worker<R> {
                 let failure = StartFailure::other(self.state.mount_failure.as_ref(), waiting, Timestamp::now());
                 let at = failure.retry_at();
                 self.state.mount_failure = Some(failure);
+                self.follow_objects();
                 Some(at)
             }
         }
     }
 
-    /// Hears of changes of what the volumes show.
+    /// Hears of changes of what the volumes show, and of what the pod waits for.
     fn follow_objects(&self) {
         let pod = &self.state.pod;
-        if !dead_man::is_stand_in(pod) {
-            self.agent.watched.follow(&self.uid, &watched::shown(pod));
+        if dead_man::is_stand_in(pod) {
+            return;
+        }
+        let waits = self.state.mount_failure.is_some() || self.state.memory.failures.values().any(lacks_object);
+        let shows = self.agent.options.volumes;
+        let objects = if waits {
+            watched::awaited(pod)
+        } else if shows {
+            watched::shown(pod)
+        } else {
+            BTreeSet::new()
+        };
+        self.agent.watched.follow(&self.uid, &objects);
+    }
+
+    /// What the pod waited for may be there by now: it is tried at once.
+    pub(super) fn hear_of_objects(&mut self) {
+        if self.agent.watched.take_stale(&self.uid) {
+            self.state.objects_changed = true;
+            self.state.memory.failures.retain(|_, failure| !lacks_object(failure));
         }
     }
 
@@ -267,15 +298,19 @@ impl<R: Runtime> Worker<R> {
             result = self.telling(picture, work) => result,
             () = deleted => return,
         };
+        let waited = self.state.memory.failures.values().any(lacks_object);
         match result {
             Ok(()) => drop(self.state.memory.failures.remove(name)),
             Err(failure) => drop(self.state.memory.failures.insert(name.to_owned(), failure)),
+        }
+        if waited || self.state.memory.failures.values().any(lacks_object) {
+            self.follow_objects();
         }
     }
 
     /// Brings what came from ConfigMaps and Secrets up to date, and measures emptyDirs. True when the pod has to end.
     pub(super) async fn renew(&mut self, picture: &Picture) -> bool {
-        let changed = self.agent.watched.take_stale(&self.uid);
+        let changed = std::mem::take(&mut self.state.objects_changed);
         let due = changed || self.state.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
         if !due || !self.agent.options.volumes {
             return false;

@@ -1,9 +1,11 @@
-//! ConfigMaps and Secrets that volumes of this node's pods show: one watch for each, whatever the number of its pods, so that
-//! a change is in the files at once and nobody has to ask for what has not changed.
+//! ConfigMaps and Secrets that volumes of this node's pods show, and those that a pod waits for: one watch for each, whatever
+//! the number of its pods, so that a change is in the files at once, a pod starts as soon as what it waits for is there, and
+//! nobody has to ask for what has not changed.
 //!
 //! # Invariants
-//! - A watch is open as long as a pod here shows the object, and no longer.
-//! - Only a watch that is whole says anything about an object; while it is broken the API server is asked.
+//! - A watch is open as long as a pod here shows or awaits the object, and no longer; of an object that is immutable until it
+//!   was read.
+//! - Only a watch that is whole, or that the object is immutable, says anything about it; else the API server is asked.
 //!
 //! # Absent
 //! The objects: a watch brings their versions alone. kube-root-ca.crt, which is in nearly every pod and changes once in the
@@ -14,16 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::StreamExt;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::objects::Named;
 use super::reconnect::Reconnect;
 
 /// Watches of one node at most: two for each of 110 pods. What is beyond is asked for every minute.
@@ -31,7 +33,7 @@ const WATCHES_MAX: usize = 220;
 /// See the module.
 const AUTHORITY: &str = "kube-root-ca.crt";
 
-/// An object that a volume shows.
+/// An object that a volume shows, or an environment is made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shown {
     /// configmap or secret.
@@ -44,7 +46,6 @@ pub(crate) struct Shown {
 
 /// What the volumes of a pod show, and are to follow.
 pub(crate) fn shown(pod: &Pod) -> BTreeSet<Shown> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let mut names: Vec<(&'static str, Option<&str>)> = Vec::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         names.extend(volume.config_map.iter().map(|source| ("configmap", Some(source.name.as_str()))));
@@ -54,24 +55,54 @@ pub(crate) fn shown(pod: &Pod) -> BTreeSet<Shown> {
             names.extend(source.secret.iter().map(|source| ("secret", Some(source.name.as_str()))));
         }
     }
+    names.retain(|one| *one != ("configmap", Some(AUTHORITY)));
+    in_namespace(pod, names)
+}
+
+/// What a pod that does not start for want of an object may wait for: what its volumes show, and its environments.
+pub(crate) fn awaited(pod: &Pod) -> BTreeSet<Shown> {
+    let Some(spec) = &pod.spec else { return BTreeSet::new() };
+    let mut names: Vec<(&'static str, Option<&str>)> = Vec::new();
+    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+        for from in container.env_from.iter().flatten() {
+            names.extend(from.config_map_ref.iter().map(|source| ("configmap", Some(source.name.as_str()))));
+            names.extend(from.secret_ref.iter().map(|source| ("secret", Some(source.name.as_str()))));
+        }
+        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+            names.extend(source.config_map_key_ref.iter().map(|source| ("configmap", Some(source.name.as_str()))));
+            names.extend(source.secret_key_ref.iter().map(|source| ("secret", Some(source.name.as_str()))));
+        }
+    }
+    let mut all = shown(pod);
+    all.extend(in_namespace(pod, names));
+    all
+}
+
+fn in_namespace(pod: &Pod, names: Vec<(&'static str, Option<&str>)>) -> BTreeSet<Shown> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let named = names.into_iter().filter_map(|(kind, name)| Some((kind, name.filter(|name| !name.is_empty())?)));
-    named
-        .filter(|one| *one != ("configmap", AUTHORITY))
-        .map(|(kind, name)| Shown { kind, namespace: namespace.to_owned(), name: name.to_owned() })
-        .collect()
+    named.map(|(kind, name)| Shown { kind, namespace: namespace.to_owned(), name: name.to_owned() }).collect()
 }
 
 /// The version of an object; None where there is no such object.
 pub(crate) type Version = Option<String>;
 
 struct Entry {
-    /// UIDs of the pods that show it.
+    /// UIDs of the pods that show or await it.
     users: BTreeSet<String>,
     /// What the watch said last.
     version: Option<Version>,
-    /// The watch is whole.
+    /// The watch is whole, or not needed.
     live: bool,
+    /// The object is immutable: it is not watched.
+    settled: bool,
     watch: AbortHandle,
+}
+
+impl Entry {
+    fn new(users: BTreeSet<String>, watch: AbortHandle) -> Self {
+        Self { users, version: None, live: false, settled: false, watch }
+    }
 }
 
 impl Drop for Entry {
@@ -83,7 +114,7 @@ impl Drop for Entry {
 #[derive(Default)]
 struct Inner {
     entries: Mutex<BTreeMap<Shown, Entry>>,
-    /// UIDs of pods whose files are not what they should be.
+    /// UIDs of pods that should look at what they show or await.
     stale: Mutex<BTreeSet<String>>,
     changed: Notify,
 }
@@ -108,13 +139,13 @@ impl Inner {
     fn see(&self, object: &Shown, version: Version) {
         let users = {
             let mut entries = self.entries();
-            let Some(entry) = entries.get_mut(object) else { return };
+            let Some(entry) = entries.get_mut(object).filter(|entry| !entry.settled) else { return };
             entry.live = true;
-            let version = Some(version);
-            if entry.version == version {
+            let old = entry.version.replace(version.clone());
+            // A pod that awaits the object knows that it is not there.
+            if old.unwrap_or_default() == version {
                 return;
             }
-            entry.version = version;
             entry.users.clone()
         };
         self.stale().extend(users);
@@ -124,7 +155,7 @@ impl Inner {
     /// The watch is broken.
     fn lose(&self, object: &Shown) {
         if let Some(entry) = self.entries().get_mut(object) {
-            entry.live = false;
+            entry.live = entry.settled;
         }
     }
 }
@@ -134,7 +165,7 @@ impl Watched {
         Self { client, inner: Arc::default() }
     }
 
-    /// A pod shows these objects, and no others.
+    /// A pod shows or awaits these objects, and no others.
     pub(crate) fn follow(&self, uid: &str, objects: &BTreeSet<Shown>) {
         let mut entries = self.inner.entries();
         entries.retain(|object, entry| {
@@ -147,9 +178,7 @@ impl Watched {
             if let Some(entry) = entries.get_mut(object) {
                 entry.users.insert(uid.to_owned());
             } else if entries.len() < WATCHES_MAX {
-                let entry =
-                    Entry { users: [uid.to_owned()].into(), version: None, live: false, watch: self.watch(object) };
-                entries.insert(object.clone(), entry);
+                entries.insert(object.clone(), Entry::new([uid.to_owned()].into(), self.watch(object)));
             }
         }
         drop(entries);
@@ -173,27 +202,35 @@ impl Watched {
         entries.get(&object).filter(|entry| entry.live)?.version.clone()
     }
 
-    /// Waits until files of pods are not what they should be; their UIDs.
+    /// The API server, or what is kept of it, has this: what is immutable is not watched any longer, and what came anew
+    /// under the name of such an object is watched again.
+    pub(crate) fn read(&self, kind: &'static str, meta: &ObjectMeta, immutable: bool) {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let object = Shown { kind, namespace: text(&meta.namespace), name: text(&meta.name) };
+        let mut entries = self.inner.entries();
+        let Some(entry) = entries.get_mut(&object) else { return };
+        if immutable {
+            entry.watch.abort();
+            (entry.live, entry.settled) = (true, true);
+            entry.version = Some(meta.resource_version.clone());
+        } else if entry.settled {
+            *entry = Entry::new(std::mem::take(&mut entry.users), self.watch(&object));
+        }
+    }
+
+    /// Waits until pods should look at what they show or await; their UIDs.
     pub(crate) async fn changed(&self) -> Vec<String> {
         self.inner.changed.notified().await;
         self.inner.stale().iter().cloned().collect()
     }
 
-    /// Whether files of a pod are not what they should be; asked once for each change.
+    /// Whether a pod should look at what it shows or awaits; asked once for each change.
     pub(crate) fn take_stale(&self, uid: &str) -> bool {
         self.inner.stale().remove(uid)
     }
 }
 
-async fn watch<K>(client: Client, inner: Weak<Inner>, object: Shown)
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-{
+async fn watch<K: Named>(client: Client, inner: Weak<Inner>, object: Shown) {
     let api: Api<PartialObjectMeta<K>> = Api::namespaced(client, &object.namespace);
     let one = watcher::Config::default().fields(&format!("metadata.name={}", object.name));
     let mut events = watcher(api, one).backoff(Reconnect::default()).boxed();
@@ -223,6 +260,13 @@ mod tests {
         Shown { kind, namespace: "a".to_owned(), name: name.to_owned() }
     }
 
+    /// With a server that nobody is.
+    fn nobodys() -> Watched {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        Watched::new(Client::try_from(nobody).unwrap())
+    }
+
     #[test]
     fn what_volumes_show() {
         let text = r#"{"metadata": {"namespace": "a"}, "spec": {
@@ -235,11 +279,68 @@ mod tests {
         assert_eq!(shown(&serde_json::from_str(text).unwrap()), expect.into());
     }
 
+    #[test]
+    fn what_a_pod_may_wait_for() {
+        let text = r#"{"metadata": {"namespace": "a"}, "spec": {
+            "volumes": [{"name": "1", "secret": {"secretName": "shown"}},
+                {"name": "2", "configMap": {"name": "kube-root-ca.crt"}}],
+            "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "m"}}, {"secretRef": {"name": "s"}}]}],
+            "containers": [{"name": "c", "env": [{"name": "A", "value": "1"},
+                {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "mk", "key": "k"}}},
+                {"name": "C", "valueFrom": {"secretKeyRef": {"name": "sk", "key": "k"}}}]}]}}"#;
+        let names = ["m", "mk"].map(|name| object("configmap", name)).into_iter();
+        let expect = names.chain(["s", "sk", "shown"].map(|name| object("secret", name)));
+        assert_eq!(awaited(&serde_json::from_str(text).unwrap()), expect.collect());
+    }
+
+    #[tokio::test]
+    async fn what_is_immutable_is_not_watched() {
+        let (watched, m) = (nobodys(), object("configmap", "m"));
+        let meta = |version: &str| ObjectMeta {
+            namespace: Some("a".to_owned()),
+            name: Some("m".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..Default::default()
+        };
+        let watch = || watched.inner.entries()[&m].watch.clone();
+        let ends = async |watch: AbortHandle| {
+            while !watch.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        watched.follow("1", &[m.clone()].into());
+        watched.read("configmap", &meta("7"), false);
+        let first = watch();
+        tokio::task::yield_now().await;
+        assert!(!first.is_finished());
+        watched.read("configmap", &meta("7"), true);
+        ends(first).await;
+        watched.inner.lose(&m);
+        watched.inner.see(&m, None);
+        watched.follow("2", &[m.clone()].into());
+        assert_eq!(watched.version("configmap", "a", "m"), Some(Some("7".to_owned())));
+        assert!(watch().is_finished() && watched.inner.stale().is_empty());
+        // Deleted and made anew.
+        watched.read("configmap", &meta("9"), false);
+        assert!(!watch().is_finished());
+        assert_eq!(watched.version("configmap", "a", "m"), None);
+        watched.inner.see(&m, Some("9".to_owned()));
+        assert_eq!(watched.changed().await, ["1", "2"]);
+    }
+
+    #[tokio::test]
+    async fn who_awaits_an_object_is_told_when_it_comes() {
+        let (watched, m) = (nobodys(), object("configmap", "m"));
+        watched.follow("1", &[m.clone()].into());
+        watched.inner.see(&m, None);
+        assert!(!watched.take_stale("1"), "that it is not there is no news");
+        watched.inner.see(&m, Some("7".to_owned()));
+        assert!(watched.take_stale("1"));
+    }
+
     #[tokio::test]
     async fn a_watch_is_shared_and_ends_with_its_last_user() {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let watched = Watched::new(Client::try_from(nobody).unwrap());
+        let watched = nobodys();
         let (m, s) = (object("configmap", "m"), object("secret", "s"));
         let version = || watched.version("configmap", "a", "m");
         watched.follow("1", &[m.clone(), s.clone()].into());

@@ -4,7 +4,7 @@
 //! - One worker a pod UID, so no two steps of a pod run at once.
 //! - Whatever it waits for, a new order (a changed or deleted pod) wakes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) mounted: Option<Mounted>,
     pub(super) mount_failure: Option<StartFailure>,
     pub(super) renewed: Option<Instant>,
+    /// What the pod shows or awaits has changed, and was not looked at yet.
+    pub(super) objects_changed: bool,
     pub(super) again_at: Option<Timestamp>,
     pub(super) last_words: BTreeMap<String, String>,
     pub(super) told: Option<(Value, Instant)>,
@@ -194,6 +196,7 @@ impl<R: Runtime> Worker<R> {
         if let Some(failure) = self.agent.take_eviction(&self.uid) {
             self.give_up(failure);
         }
+        self.hear_of_objects();
         let trial_at = Box::pin(self.stand_trial()).await;
         let again = |at: Option<Timestamp>| at.into_iter().chain(trial_at).min();
         for _ in 0..PLANS_MAX {
@@ -205,6 +208,7 @@ impl<R: Runtime> Worker<R> {
             }
             if plan.steps.is_empty() || self.state.ended {
                 if self.state.ended {
+                    self.agent.watched.follow(&self.uid, &BTreeSet::new());
                     Box::pin(self.raise_stand_in()).await;
                 }
                 self.tell(&picture, self.state.ended).await?;

@@ -6,7 +6,7 @@ mod reboot;
 mod static_pods;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
@@ -122,6 +122,17 @@ impl World {
             list.items.into_iter().find(|e| about(e) && e.reason.as_deref() == Some(reason))
         })
         .await
+    }
+
+    /// Waits until an event with this message was told that often.
+    async fn told(&self, message: &str, times: i32) {
+        let events: Api<Event> = Api::default_namespaced(self.client.clone());
+        wait(message, async || {
+            let list = events.list(&ListParams::default()).await.unwrap();
+            let told = |e: &Event| e.message.as_deref() == Some(message) && e.count >= Some(times);
+            list.items.iter().any(told).then_some(())
+        })
+        .await;
     }
 
     async fn running(&self) -> Vec<String> {
@@ -247,12 +258,20 @@ async fn what_is_missing_is_waited_for() {
         data: Some([("k".to_owned(), "1".to_owned())].into()),
         ..Default::default()
     };
+    // Tried again after 1, 2, 4, 8 s: who comes right after the fourth try, and is seen soon, was not asked for.
+    let soon = Duration::from_secs(4);
+    world.told(text, 4).await;
+    let begun = Instant::now();
     maps.create(&PostParams::default(), &map("cm")).await.unwrap();
     let pod = world.pod("map", "a config error", |p| reason(p) == "CreateContainerConfigError").await;
     let message = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
     assert_eq!(message, "configmap \"other\" not found");
+    assert!(begun.elapsed() < soon, "{:?}", begun.elapsed());
+    world.told("Error: configmap \"other\" not found", 4).await;
+    let begun = Instant::now();
     maps.create(&PostParams::default(), &map("other")).await.unwrap();
     world.pod("map", "a ready pod", ready).await;
+    assert!(begun.elapsed() < soon, "{:?}", begun.elapsed());
     let file = world.dir.path().join("data/nodes/n-1/pods").join(uid).join("volumes/kubernetes.io~configmap/v/k");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "1");
     // A watch tells of changes, so that nobody waits for the minute in which the server is asked anyway.
