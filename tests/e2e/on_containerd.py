@@ -1,13 +1,13 @@
-"""A machine whose containers are containerd's: it joins, runs a daemon, and neither the agent's death nor containerd's is noticed by
-it. containerd has all it needs in a folder of its own; the machine's own is not touched."""
-import glob, json, os, signal, subprocess
+"""A machine whose containers are containerd's: it joins, runs daemons and pods as any other does, and neither the agent's death nor
+containerd's is noticed by them. containerd has all it needs in a folder of its own; the machine's own is not touched."""
+import glob, json, os, signal, subprocess, time
 
-import host, images
-from chapter import ready_on
+import faults, host, images, shapes, streams
+from chapter import apply_text, gone_from_the_machine, ready_on
 from harness import Client, equal, holds, run, until
 from shared_store import Parts, free_port
 
-NODE = "contained-1"
+NODE = "node-1"  # as the cases call it that are played elsewhere too
 PAUSE = "example.test/pause:1"
 CONFIG = """version = 2
 root = "{dir}/root"
@@ -28,7 +28,13 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{dir}/cni"
 """
+USUAL = "/run/containerd/containerd.sock"
 DAEMON = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: contained}
+data: {mode: tail}
+---
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: contained}
@@ -37,13 +43,35 @@ spec:
   template:
     metadata: {labels: {app: contained}}
     spec:
-      terminationGracePeriodSeconds: 1
+      terminationGracePeriodSeconds: 30
       containers:
       - name: c
         image: fluent/fluentd:v1.16
         imagePullPolicy: Never
-        livenessProbe: {exec: {command: [cat, /start]}, periodSeconds: 1}
+        command:
+        - sh
+        - -c
+        - trap 'sleep 1; echo stopped > /out/$(hostname); exit 0' TERM; echo begun with $(cat /conf/mode); while true; do sleep 1 & wait $!; done
+        livenessProbe: {exec: {command: [cat, /conf/mode]}, periodSeconds: 1}
+        volumeMounts: [{name: conf, mountPath: /conf}, {name: out, mountPath: /out}]
+      volumes: [{name: conf, configMap: {name: contained}}, {name: out, hostPath: {path: OUT, type: DirectoryOrCreate}}]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: of-the-host}
+spec:
+  selector: {matchLabels: {app: of-the-host}}
+  template:
+    metadata: {labels: {app: of-the-host}}
+    spec:
+      hostNetwork: true
+      hostPID: true
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: "fluent/fluentd:v1.16", command: [sleep, "4020"]}]
 """
+DEBUG = {"spec": {"ephemeralContainers": [{
+    "name": "look", "image": "nginx:1.27", "targetContainerName": "c",
+    "command": ["sh", "-c", "cat /proc/[0-9]*/cmdline | busybox tr '\\0' ' '; cat /start; exit 4"]}]}}
 
 
 def first(*paths):
@@ -101,80 +129,158 @@ class Containerd:
             run(["umount", "-l", path], check=False)
 
 
+class World:
+    """containerd, a server, and the agent of one machine."""
+
+    def __init__(self, everynode, tools, folder):
+        self.p, self.c, self.everynode, self.folder = Parts(everynode, tools, folder), Containerd(tools, folder), everynode, folder
+        self.p.node, self.port, self.out, self.usual = NODE, free_port(), os.path.join(folder, "out"), False
+        self.k = Client("own CLI", [everynode], os.path.join(self.p.data("server"), "admin.kubeconfig"))
+
+    def agent(self, endpoint, *more):
+        self.p.start("agent", [self.everynode, "agent", "--data-dir", self.p.data("agent"), "--node-name", NODE,
+                               "--server", f"https://127.0.0.1:{self.port}", "--container-runtime-endpoint", endpoint, *more])
+
+    def at_the_usual_place(self):
+        """Where `auto` looks. A machine with a containerd of its own has one there, which is left alone."""
+        if os.path.islink(USUAL) and not os.path.exists(USUAL):
+            os.unlink(USUAL)
+        if os.path.exists(USUAL):
+            return f"unix://{self.c.socket}"
+        os.makedirs(os.path.dirname(USUAL), exist_ok=True)
+        os.symlink(self.c.socket, USUAL)
+        self.usual = True
+        return "auto"
+
+    def joins(self, archives):
+        c, p, k = self.c, self.p, self.k
+        c.prepare()
+        c.start()
+        pause = os.path.join(self.folder, "pause.tar")
+        images.archive(pause, PAUSE, "#!/bin/sh\nexec sleep 1000000\n")
+        for path in [pause, *archives]:
+            holds("the image is imported", c.ctr("images", "import", path).returncode == 0)
+        p.start("server", [self.everynode, "server", "--data-dir", p.data("server"), "--listen", f"0.0.0.0:{self.port}"])
+        until("the server is ready", lambda: os.path.exists(k.kubeconfig) and k.out("get", "--raw", "/readyz") == "ok")
+        token = run([self.everynode, "token", "create", "--data-dir", p.data("server")]).stdout.strip()
+        self.agent(f"unix://{c.socket}", "--token", token)
+        ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} {.status.nodeInfo.containerRuntimeVersion}"
+        until("the node is ready, on containerd", lambda: k.out("get", "node", NODE, "-o", ready).startswith("True containerd://"))
+
+    def words(self):
+        for name in ("server", "agent"):
+            print(f"--- {name}: " + (self.p.log(name)[-2500:] if os.path.exists(os.path.join(self.folder, name + ".log")) else ""), flush=True)
+        with open(f"{self.c.dir}/log") as f:
+            print("--- containerd: " + f.read()[-1500:], flush=True)
+
+    def close(self):
+        self.p.close()
+        self.c.close()
+        if self.usual:
+            os.unlink(USUAL)
+
+
 def processes(k):
-    """All processes of the daemon's containers, and when they began."""
-    pods = ready_on(k, "app=contained", [NODE])
-    uid = pods[0]["metadata"]["uid"]
-    lines = host.processes()
-    began = [(pid, host.start_ticks(pid)) for pid in host.in_pod(uid) if "/start" in lines.get(pid, "")]
-    return began, [s["restartCount"] for s in pods[0]["status"]["containerStatuses"]], pods[0]["metadata"]["name"]
+    """The daemons' programs and when they began, what was restarted, and the pods."""
+    found = {}
+    for app, program in (("contained", "begun with"), ("of-the-host", "sleep 4020")):
+        pod, lines = ready_on(k, f"app={app}", [NODE])[0], host.processes()
+        began = [(pid, host.start_ticks(pid)) for pid in host.in_pod(pod["metadata"]["uid"]) if program in lines.get(pid, "")]
+        equal(f"{app}: its program", len(began), 1)
+        found[app] = (began, [s["restartCount"] for s in pod["status"]["containerStatuses"]], pod["metadata"]["name"])
+    return found
 
 
-def play(report, everynode, tools, folder, archive):
+def play(report, everynode, tools, folder, archives):
     name = "a machine joins: containerd"
     folder = os.path.join(folder, "on-containerd")
     os.makedirs(folder)
-    c = Containerd(tools, folder)
-    if why := c.missing():
+    w = World(everynode, tools, folder)
+    if why := w.c.missing():
         return report.skip(name, why)
-    report.case(name, body, c, everynode, tools, folder, archive)
-
-
-def body(c, everynode, tools, folder, archive):
-    p = Parts(everynode, tools, folder)
-    p.node = NODE
-    port = free_port()
+    before = report.failed
     try:
-        c.prepare()
-        c.start()
-        pause = os.path.join(folder, "pause.tar")
-        images.archive(pause, PAUSE, "#!/bin/sh\nexec sleep 1000000\n")
-        for path in (pause, archive):
-            holds("the image is imported", c.ctr("images", "import", path).returncode == 0)
-        p.start("server", [everynode, "server", "--data-dir", p.data("server"), "--listen", f"0.0.0.0:{port}"])
-        k = Client("own CLI", [everynode], os.path.join(p.data("server"), "admin.kubeconfig"))
-        until("the server is ready", lambda: os.path.exists(k.kubeconfig) and k.out("get", "--raw", "/readyz") == "ok")
-        token = run([everynode, "token", "create", "--data-dir", p.data("server")]).stdout.strip()
-        agent = [everynode, "agent", "--data-dir", p.data("agent"), "--node-name", NODE, "--server", f"https://127.0.0.1:{port}",
-                 "--container-runtime-endpoint", f"unix://{c.socket}"]
-        p.start("agent", agent + ["--token", token])
-        ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} {.status.nodeInfo.containerRuntimeVersion}"
-        until("the node is ready, on containerd", lambda: k.out("get", "node", NODE, "-o", ready).startswith("True containerd://"))
-        k.out("apply", "-f", "-", stdin=DAEMON)
-        before = processes(k)
-        holds("it has a process", before[0], before)
-        pod = before[2]
-        def answers():
-            holds("logs", "tick" in k.out("logs", pod, "--tail=1"))
-            equal("a command", k.out("exec", pod, "--", "cat", "/etc/hostname").strip(), pod)
-            return True
-        until("logs and a command", answers)
-        status = k.json("get", "pod", pod)["status"]["containerStatuses"][0]
-        holds("its container is containerd's", status["containerID"].startswith("containerd://") and
-              status["containerID"].split("//")[1] in c.ctr("containers", "ls", "-q").stdout, status)
-
-        p.kill("agent")
-        equal("the daemon, without an agent", processes(k), before)
-        p.start("agent", agent)
-        until("logs and a command by the next agent", answers)
-        equal("the daemon, with the next agent", processes(k), before)
-
-        c.kill()
-        equal("the daemon, without containerd", processes(k), before)
-        c.start()
-        until("logs and a command by the next containerd", answers)
-        equal("the daemon, with the next containerd", processes(k), before)
-
-        k.out("delete", "daemonset", "contained")
-        until("its containers are gone", lambda: not c.ctr("containers", "ls", "-q").stdout.split())
-        equal("processes", [pid for pid, _ in before[0] if os.path.exists(f"/proc/{pid}")], [])
-        equal("links to its logs", glob.glob(f"/var/log/containers/{pod}_*"), [])
-    except Exception:
-        for name in ("server", "agent"):
-            print(f"--- {name}: " + (p.log(name)[-2500:] if os.path.exists(os.path.join(folder, name + ".log")) else ""), flush=True)
-        with open(f"{c.dir}/log") as f:
-            print("--- containerd: " + f.read()[-1500:], flush=True)
-        raise
+        if not report.case(name, w.joins, archives):
+            return
+        report.case("containerd: daemons from start to end", daemons, w)
+        named = Client("own CLI, containerd", w.k.argv, w.k.kubeconfig)
+        streams.play(report, named, folder)
+        report.case("containerd: crash loop backs off", faults.crash_loop_backs_off, w.k, w.p.data("agent"))
+        shapes.play(report, w.k, folder, w.p.data("agent"), on="containerd: ", skipped=not_here())
     finally:
-        p.close()
-        c.close()
+        if report.failed > before:
+            w.words()
+        w.close()
+
+
+def not_here():
+    """Shapes that containerd refuses on such a machine, where the runtime in the binary does without what the machine lacks."""
+    found = {}
+    if not (shapes.shared("/") and shapes.shared("/sys")):
+        found["node-exporter"] = "this machine tells nobody of its mounts: / and /sys are not shared"
+    if (shapes.SYS_ADMIN | shapes.SYS_RESOURCE | shapes.SYS_PTRACE | shapes.NET_ADMIN) & ~shapes.everything():
+        found["runtime-security"] = "not all capabilities that it asks for are there to give"
+    return found
+
+
+def daemons(w):
+    k, c, p = w.k, w.c, w.p
+    apply_text(k, DAEMON.replace("OUT", w.out))
+    before = processes(k)
+    pod, of_the_host = before["contained"][2], before["of-the-host"][2]
+
+    def answers():
+        equal("logs", k.out("logs", pod, "--tail=1"), "begun with tail\n")
+        equal("a command", k.out("exec", pod, "--", "cat", "/etc/hostname").strip(), pod)
+        return True
+    until("logs and a command", answers)
+    status = k.json("get", "pod", pod)["status"]["containerStatuses"][0]
+    holds("its container is containerd's", status["containerID"].startswith("containerd://") and
+          status["containerID"].split("//")[1] in c.ctr("containers", "ls", "-q").stdout, status)
+    pid = before["of-the-host"][0][0][0]
+    equal("the node's network and processes", [host.namespace(pid, n) == host.namespace("self", n) for n in ("net", "pid", "mnt")], [True, True, False])
+    address = k.json("get", "pod", of_the_host)["status"]
+    equal("the node's address", address["podIP"], address["hostIP"])
+    k.out("patch", "configmap", "contained", "-p", '{"data":{"mode":"head"}}')
+    until("the volume has the new value", lambda: k.out("exec", pod, "--", "cat", "/conf/mode") == "head")
+
+    k.out("patch", "pod", pod, "--subresource=ephemeralcontainers", "-p", json.dumps(DEBUG))
+    def looked():
+        state = k.json("get", "pod", pod)["status"]["ephemeralContainerStatuses"][0]["state"]
+        return state.get("terminated", {}).get("exitCode") == 4
+    until("the debug container ends", looked)
+    text = k.out("logs", pod, "-c", "look")
+    holds("it saw its target's processes, and its own image", "begun with" in text and "nginx 1.27 listens" in text and "fluentd" not in text, text)
+    equal("the daemons, looked at", processes(k), before)
+
+    p.kill("agent")
+    equal("the daemons, without an agent", processes(k), before)
+    w.agent(w.at_the_usual_place())
+    until("logs and a command by the next agent", answers)
+    equal("the daemons, with the next agent, which found containerd by itself", processes(k), before)
+
+    c.kill()
+    equal("the daemons, without containerd", processes(k), before)
+    c.start()
+    until("logs and a command by the next containerd", answers)
+    equal("the daemons, with the next containerd", processes(k), before)
+
+    # An update: the old one ends in its own time, the new one begins by the new image.
+    uid = k.json("get", "pod", pod)["metadata"]["uid"]
+    k.out("set", "image", "daemonset/contained", "c=fluent/fluentd:v1.17")
+    holds("rolled out", "successfully rolled out" in k.out("rollout", "status", "daemonset/contained"))
+    with open(os.path.join(w.out, pod)) as f:
+        equal("what the old one wrote when it was told to stop", f.read(), "stopped\n")
+    gone_from_the_machine([uid])
+    new = ready_on(k, "app=contained", [NODE])[0]
+    holds("the new image", new["status"]["containerStatuses"][0]["image"].endswith("fluent/fluentd:v1.17"), new["status"])
+    equal("the new value from the start", k.out("logs", new["metadata"]["name"]), "begun with head\n")
+    equal("the other daemon", processes(k)["of-the-host"], before["of-the-host"])
+
+    began = time.time()
+    k.out("delete", "daemonset", "contained", "of-the-host")
+    until("its containers are gone", lambda: not c.ctr("containers", "ls", "-q").stdout.split())
+    holds("in its own time, not in that which it might have taken", time.time() - began < 25, time.time() - began)
+    holds("told to stop first", os.path.exists(os.path.join(w.out, new["metadata"]["name"])))
+    gone_from_the_machine([new["metadata"]["uid"]])
+    equal("links to its logs", glob.glob("/var/log/containers/contained-*") + glob.glob("/var/log/containers/of-the-host-*"), [])

@@ -84,7 +84,7 @@ def main():
         if only in "a machine joins: systemd":
             units.play(report, everynode, folder, archives["fluent/fluentd:v1.16"])
         if only in "a machine joins: containerd":
-            on_containerd.play(report, everynode, TOOLS, folder, archives["fluent/fluentd:v1.16"])
+            on_containerd.play(report, everynode, TOOLS, folder, list(archives.values()))
         if only in "machines":
             machines.play(report, everynode, folder, [archives["fluent/fluentd:v1.16"]])
         if only in "fault run":

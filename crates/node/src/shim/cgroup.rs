@@ -21,6 +21,8 @@ const KILL_PASSES_MAX: usize = 10;
 const ENTER_TRIES_MAX: usize = 5;
 /// Deepest group below a container's own that is cleaned up.
 const DEPTH_MAX: usize = 32;
+/// Where a machine whose limits are of v1 has v2 beside them, without controllers. runc puts its containers there too.
+const HYBRID: &str = "unified";
 
 /// Fewest and most shares that the kernel takes.
 const SHARES_MIN: u64 = 2;
@@ -220,10 +222,20 @@ impl Hierarchies {
             .sum()
     }
 
+    /// The directories of one group, also where nothing is limited.
+    fn all_directories(&self, group: &Path) -> Vec<PathBuf> {
+        let mut all = self.directories(group);
+        if let Self::V1(points) = self {
+            let beside = points.first().and_then(|point| point.parent()).map(|parent| parent.join(HYBRID));
+            all.extend(beside.map(|point| point.join(group.strip_prefix("/").unwrap_or(group))));
+        }
+        all
+    }
+
     /// Removes the group and those below. True: nothing is left. False: processes are still ending; try again.
     pub(crate) fn remove(&self, group: &Path) -> bool {
         let mut gone = true;
-        for dir in self.directories(group) {
+        for dir in self.all_directories(group) {
             gone &= remove_tree(&dir, 0);
         }
         gone
@@ -235,7 +247,7 @@ impl Hierarchies {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        let left = self.directories(group).into_iter().filter(|dir| !gone(dir)).count();
+        let left = self.all_directories(group).into_iter().filter(|dir| !gone(dir)).count();
         left == 0
     }
 }
@@ -315,6 +327,21 @@ mod tests {
         assert_eq!(groups.oom_kills(group), 0);
         groups.kill(group);
         assert!(groups.remove(group));
+    }
+
+    #[test]
+    fn nothing_is_left_beside_the_limits() {
+        for of in [Hierarchies::remove, Hierarchies::remove_if_empty] {
+            let dir = tempfile::tempdir().unwrap();
+            let groups = Hierarchies::V1(vec![dir.path().join("memory"), dir.path().join("pids")]);
+            for hierarchy in ["memory", "pids", HYBRID] {
+                fs::create_dir_all(dir.path().join(hierarchy).join("a/b")).unwrap();
+            }
+            assert!(of(&groups, Path::new("/a/b")));
+            for hierarchy in ["memory", "pids", HYBRID] {
+                assert!(fs::read_dir(dir.path().join(hierarchy).join("a")).unwrap().next().is_none(), "{hierarchy}");
+            }
+        }
     }
 
     #[test]

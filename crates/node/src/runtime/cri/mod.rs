@@ -15,6 +15,7 @@ mod events;
 mod groups;
 mod images;
 mod info;
+mod listening;
 mod looks;
 mod pieces;
 mod proto;

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::listening;
 use super::pieces::pieces;
 use super::proto::container as cri;
 use super::proto::sandbox::{PORT_FORWARD, PortForwardRequest};
@@ -37,6 +38,10 @@ const OPEN_MAX: Duration = Duration::from_secs(10);
 /// A port that nobody listens on is told within this: the runtime needs a moment to try, and a server that waits for its
 /// client to speak first says nothing.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+/// The same where it is known that nobody listens: long enough for a machine that is busy.
+const REFUSED_WITHIN_MAX: Duration = Duration::from_secs(5);
+/// What went wrong is told within this after the end of what was carried.
+const WHY_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of an error's text.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -282,13 +287,18 @@ impl Shared {
         let (ours, input) = tokio::io::duplex(INPUT_BYTES_MAX);
         let (refused, mut refusal) = oneshot::channel();
         tokio::spawn(forward(reader, Forward { spdy, error, data, pieces, input }, refused));
+        let refused_within = match self.inside(&id.0).pid.and_then(|pid| listening::listens(pid, port)) {
+            Some(true) => Duration::ZERO,
+            Some(false) => REFUSED_WITHIN_MAX,
+            None => REFUSED_WITHIN,
+        };
         tokio::select! {
             Ok(text) = &mut refusal => {
                 let why = if text.contains("refused") { "connection refused".to_owned() } else { text };
                 let text = format!("failed to connect to localhost:{port} inside the pod: {why}");
                 return Err(RuntimeError::Failed(text));
             }
-            () = tokio::time::sleep(REFUSED_WITHIN) => {}
+            () = tokio::time::sleep(refused_within) => {}
         }
         Ok(Connection { reader: Box::new(output), writer: Box::new(ours) })
     }
@@ -310,22 +320,26 @@ async fn forward(mut reader: spdy::Reader<Io>, forward: Forward, refused: onesho
         std::future::pending().await
     };
     let receiving = async {
-        let mut refused = Some(refused);
-        while let Some(event) = reader.next().await {
+        // The runtime may end what it carries before it says why: whoever ends well ends both.
+        let (mut carrying, mut may_fail) = (true, true);
+        while carrying || may_fail {
+            let patience = if carrying { Duration::MAX } else { WHY_WITHIN };
+            let Ok(Some(event)) = tokio::time::timeout(patience, reader.next()).await else { return };
             match event {
                 Event::Data { stream, bytes, .. } if stream == error && !bytes.is_empty() => {
-                    if let Some(refused) = refused.take() {
-                        let _ = refused.send(String::from_utf8_lossy(&bytes).into_owned());
-                    }
+                    let _ = refused.send(String::from_utf8_lossy(&bytes).into_owned());
                     return;
                 }
                 Event::Data { stream, bytes, fin } if stream == data => {
-                    let unheard = pieces.send(bytes).await.is_err();
-                    if unheard || fin {
+                    let unheard = !bytes.is_empty() && pieces.send(bytes).await.is_err();
+                    if unheard {
                         return;
                     }
+                    carrying &= !fin;
                 }
-                Event::Reset(stream) if stream == data => return,
+                Event::Data { stream, fin: true, .. } if stream == error => may_fail = false,
+                Event::Reset(stream) if stream == data => carrying = false,
+                Event::Reset(stream) if stream == error => may_fail = false,
                 Event::GoAway => return,
                 _ => {}
             }
