@@ -1,6 +1,6 @@
 """A machine joins with an address and a token, its certificate is renewed while its daemon runs on, and it goes on with the
 second address when the first is gone."""
-import datetime, glob, hashlib, os, re, shutil, socket, subprocess, threading
+import base64, datetime, glob, hashlib, hmac, os, re, shutil, socket, subprocess, threading
 
 import host
 from chapter import ready_on
@@ -89,6 +89,20 @@ def nothing_is_left(p, pod):
     equal("twice is harmless", run(remove).stdout.splitlines()[-1], "Nothing of everynode is left.")
 
 
+def signed_by(k, token):
+    """Whether what is told to everyone is signed by a token, as kubeadm looks at it."""
+    told = k.json("get", "configmap", "cluster-info", "-n", "kube-public")["data"]
+    identifier, secret = token.split(".")[:2]
+    signature = told.get(f"jws-kubeconfig-{identifier}")
+    if signature is None:
+        return False
+    plain = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
+    header = plain(b'{"alg":"HS256","kid":"%s"}' % identifier.encode())
+    tag = hmac.new(secret.encode(), header + b"." + plain(told["kubeconfig"].encode()), hashlib.sha256).digest()
+    equal("the signature", signature, (header + b".." + plain(tag)).decode())
+    return True
+
+
 def units(everynode, folder):
     """A unit as `install` writes it, in a root of its own: systemd need not run here."""
     root = os.path.join(folder, "root")
@@ -140,6 +154,8 @@ def body(everynode, tools, folder, archive):
         holds("the list has it", [l for l in run([everynode, "token", "list", "--data-dir", p.data("server")]).stdout.splitlines()
                                   if l.startswith(identifier) and "rack 7" in l and token not in l])
 
+        until("what is told to everyone is signed", lambda: signed_by(k, token))
+
         at = ("--server", second, "--node-name", "nobody")
         refused(p, "is not of the cluster that made this token", *at, "--token", token[:-6] + "000000")
         refused(p, "does not know the token", *at, "--token", "zzzzzz" + token[6:])
@@ -160,6 +176,7 @@ def body(everynode, tools, folder, archive):
 
         # The first address goes in the middle of everything; the token is worth nothing any more.
         run([everynode, "token", "delete", identifier, "--data-dir", p.data("server")])
+        until("its signature goes", lambda: not signed_by(k, token))
         forward.close()
         until("the agent goes on with the other address", lambda: f"going on with {second}" in p.log("agent"))
         until("a certificate by the old one", lambda: "certificate is renewed" in p.log("agent") and certificate(p) != begun)

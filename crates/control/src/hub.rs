@@ -23,6 +23,7 @@ use crate::queue::Queue;
 use crate::record::Recorder;
 use crate::rights::Rights;
 use crate::roster::Controller;
+use crate::tokens::Joining;
 use crate::world::World;
 use crate::{Options, SyncError};
 
@@ -53,6 +54,12 @@ pub(crate) struct Hub {
     pub(crate) readiness: Queue<String>,
     pub(crate) objects: Queue<Uid>,
     pub(crate) namespaces: Queue<String>,
+    /// Bootstrap tokens that may have ended.
+    pub(crate) tokens: Queue<Key>,
+    /// What bootstrap tokens sign; it is one object.
+    pub(crate) signatures: Queue<Key>,
+    /// What new nodes join by.
+    pub(crate) joining: Mutex<Joining>,
     /// Pods that will have to leave their node unless something changes, by node.
     pub(crate) leaving: Mutex<HashMap<String, BTreeSet<Key>>>,
     /// UIDs of owners that the API server said are gone; none of them can come back.
@@ -89,6 +96,9 @@ impl Hub {
             readiness: Queue::open_if(runs(&[Controller::NodeReadiness])),
             objects: Queue::open_if(runs(&[Controller::GarbageCollector])),
             namespaces: Queue::open_if(runs(NAMESPACES)),
+            tokens: Queue::open_if(runs(&[Controller::TokenCleaner])),
+            signatures: Queue::open_if(runs(&[Controller::BootstrapSigner])),
+            joining: Mutex::default(),
             leaving: Mutex::default(),
             absent: Mutex::default(),
             missing: Mutex::default(),

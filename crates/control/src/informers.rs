@@ -11,6 +11,7 @@ mod on_budget;
 mod on_node;
 mod on_pod;
 mod on_policy;
+mod on_token;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -18,8 +19,10 @@ use std::sync::Arc;
 
 use api::kinds::{KINDS, Kind, Verb};
 use api::rollout_policy::RolloutPolicy;
+use decide::bootstrap_tokens;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, ReplicaSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Resource};
@@ -32,7 +35,7 @@ use crate::hub::Hub;
 use crate::key::Key;
 use crate::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
 use crate::roster::Source;
-use crate::watch::{Seen, follow, follow_if_had};
+use crate::watch::{Seen, follow, follow_if_had, follow_where};
 use crate::world::World;
 use crate::{daemonset, readiness, replicaset, scheduler, wire};
 
@@ -77,6 +80,15 @@ pub(crate) fn start(
             }
             Source::ConfigMaps if !sources.contains_key(&Source::Owners) => starter.others(wire::config_maps()),
             Source::ServiceAccounts | Source::ConfigMaps => {}
+            Source::Tokens => {
+                let fields = format!("type={}", bootstrap_tokens::TYPE);
+                starter.some::<Secret>(wire::secrets(), bootstrap_tokens::NAMESPACE, &fields, on_token::seen);
+            }
+            Source::ClusterInfo => {
+                let fields = format!("metadata.name={}", bootstrap_tokens::CLUSTER_INFO);
+                let namespace = bootstrap_tokens::CLUSTER_INFO_NAMESPACE;
+                starter.some::<ConfigMap>(wire::config_maps(), namespace, &fields, on_token::info_seen);
+            }
             Source::Definitions => custom::start(hub, starter.tasks, shutdown),
             Source::Owners => {
                 let owned = |k: &&Kind| k.can(Verb::Watch) && k.can(Verb::List) && k.can(Verb::Delete);
@@ -124,6 +136,29 @@ impl Starter<'_> {
         } else {
             self.tasks.spawn(follow_if_had(api, kind.plural, self.shutdown.clone(), seen));
         }
+    }
+
+    /// Follows those objects of a namespace that fields select. Whoever asks for all owners follows the whole kind beside it.
+    fn some<K>(&mut self, kind: &'static Kind, namespace: &str, fields: &str, on: fn(&Hub, Seen<K>))
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        self.waited += 1;
+        let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
+        let seen = move |mut seen: Seen<K>| {
+            if let Seen::Applied(object) = &mut seen {
+                object.meta_mut().managed_fields = None;
+            }
+            let listed = matches!(seen, Seen::Listed(..));
+            on(&hub, seen);
+            if let Some(ready) = ready.take_if(|_| listed) {
+                ready.add_permits(1);
+            }
+        };
+        let api = Api::namespaced(self.hub.client.clone(), namespace);
+        let (fields, shutdown) = (fields.to_owned(), self.shutdown.clone());
+        self.tasks.spawn(async move { follow_where(api, &fields, kind.plural, shutdown, seen).await });
     }
 
     /// Follows policies, of which there are none where their kind is not defined.

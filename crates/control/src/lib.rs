@@ -1,7 +1,7 @@
 //! The controllers: they watch the API server, ask `decide` what to do, and do it.
 //!
 //! [`run`] starts those that [`Options`] name, all by default, over one `kube::Client`: DaemonSets, ReplicaSets, disruption budgets, the scheduler, nodes,
-//! the garbage collectors and namespaces. They keep one picture of the cluster, made of the views that decisions read.
+//! the garbage collectors, namespaces, and what new nodes join by: tokens and certificate requests. They keep one picture of the cluster, made of the views that decisions read.
 //!
 //! Invariants: one informer per kind; a key is in work once at a time; a key is planned only on data that shows its own
 //! last writes; every write of an existing object names its UID; what fails is retried with bounded backoff, and a
@@ -11,6 +11,7 @@
 
 mod carry;
 mod collector;
+mod csr_cleaner;
 mod custom;
 mod daemonset;
 mod disrupt;
@@ -36,6 +37,7 @@ mod scheduler;
 mod shadow;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod unmanaged;
 mod watch;
 mod wire;
@@ -161,6 +163,15 @@ fn start_controllers(hub: &Arc<Hub>, tasks: &mut JoinSet<()>, shutdown: &Cancell
     }
     if runs(&[Controller::PodGc]) {
         tasks.spawn(podgc::run(hub.clone(), stop()));
+    }
+    if runs(&[Controller::CsrCleaner]) {
+        tasks.spawn(csr_cleaner::run(hub.clone(), stop()));
+    }
+    if runs(&[Controller::TokenCleaner]) {
+        tasks.spawn(hub::work(hub.clone(), |h| &h.tokens, "token cleaner", stop(), tokens::clean));
+    }
+    if runs(&[Controller::BootstrapSigner]) {
+        tasks.spawn(hub::work(hub.clone(), |h| &h.signatures, "bootstrap signer", stop(), tokens::sign));
     }
     for _ in 0..WORKERS {
         if runs(&[Controller::DaemonSet]) {

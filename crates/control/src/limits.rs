@@ -82,6 +82,15 @@ pub(crate) const LOST_NODE_GRACE: Duration = Duration::from_secs(40);
 /// Pause between two looks for pods that nobody else ends. Kubernetes' figure.
 pub(crate) const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 
+/// Pause between two looks for certificate requests that have had their time. Kubernetes' figure.
+pub(crate) const CSR_CLEAN_PERIOD: Duration = Duration::from_secs(3600);
+
+/// Requests that are read at once: each may hold a certificate.
+pub(crate) const CSR_PAGE: u32 = 500;
+
+/// Longest pause until a token is looked at again, however long it lasts: clocks are set, and machines sleep.
+pub(crate) const TOKEN_LOOK_MAX: Duration = Duration::from_secs(3600);
+
 /// Pause between two looks at a namespace that is being emptied.
 pub(crate) const NAMESPACE_POLL: Duration = Duration::from_millis(300);
 

@@ -41,6 +41,12 @@ pub enum Controller {
     ServiceAccount,
     /// The certificate of the API server in each namespace.
     RootCa,
+    /// Signs what is told to everyone about the API server by the tokens that new nodes join with.
+    BootstrapSigner,
+    /// Deletes such tokens when they have ended.
+    TokenCleaner,
+    /// Deletes certificate requests that have had their time.
+    CsrCleaner,
 }
 
 /// A kind, or some, that informers follow.
@@ -57,6 +63,10 @@ pub(crate) enum Source {
     NodeLeases,
     ServiceAccounts,
     ConfigMaps,
+    /// Secrets that are bootstrap tokens.
+    Tokens,
+    /// What is told to everyone about the API server.
+    ClusterInfo,
     /// Definitions of custom kinds.
     Definitions,
     /// The owners of all objects of all kinds.
@@ -64,8 +74,8 @@ pub(crate) enum Source {
 }
 
 use Source::{
-    Budgets, ConfigMaps, DaemonSets, Definitions, Namespaces, NodeLeases, Nodes, Owners, Pods, Policies, ReplicaSets,
-    Revisions, ServiceAccounts,
+    Budgets, ClusterInfo, ConfigMaps, DaemonSets, Definitions, Namespaces, NodeLeases, Nodes, Owners, Pods, Policies,
+    ReplicaSets, Revisions, ServiceAccounts, Tokens,
 };
 
 /// What is known of a controller.
@@ -79,7 +89,7 @@ struct Row {
     uses: &'static [Source],
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 16] = [
     Row {
         controller: Controller::DaemonSet,
         name: "daemonset-controller",
@@ -170,6 +180,28 @@ const ROWS: [Row; 13] = [
         short: "root-ca-cert-publisher",
         needs: &[Namespaces],
         uses: &[ConfigMaps],
+    },
+    Row {
+        controller: Controller::BootstrapSigner,
+        name: "bootstrap-signer-controller",
+        short: "bootstrapsigner",
+        needs: &[Tokens, ClusterInfo],
+        uses: &[],
+    },
+    Row {
+        controller: Controller::TokenCleaner,
+        name: "token-cleaner-controller",
+        short: "tokencleaner",
+        needs: &[Tokens],
+        uses: &[],
+    },
+    Row {
+        controller: Controller::CsrCleaner,
+        name: "certificatesigningrequest-cleaner-controller",
+        short: "csrcleaner",
+        // It asks once in a while.
+        needs: &[],
+        uses: &[],
     },
 ];
 
@@ -279,12 +311,14 @@ mod tests {
             (
                 "*,-scheduler,-kube-scheduler,-garbagecollector",
                 "daemonset, rolloutpolicy, replicaset, disruption, \
-              nodereadiness, nodelifecycle, tainteviction, podgc, namespace, serviceaccount, root-ca-cert-publisher",
+              nodereadiness, nodelifecycle, tainteviction, podgc, namespace, serviceaccount, root-ca-cert-publisher, \
+              bootstrapsigner, tokencleaner, csrcleaner",
             ),
             (
                 "-daemonset,*,daemonset,-podgc,podgc",
                 "rolloutpolicy, replicaset, disruption, scheduler, nodereadiness, nodelifecycle, \
-              tainteviction, garbagecollector, namespace, serviceaccount, root-ca-cert-publisher",
+              tainteviction, garbagecollector, namespace, serviceaccount, root-ca-cert-publisher, \
+              bootstrapsigner, tokencleaner, csrcleaner",
             ),
         ];
         for (text, want) in cases {
@@ -318,6 +352,7 @@ mod tests {
         ];
         assert_eq!(sources("daemonset").as_deref(), Ok(&daemon_set[..]));
         assert_eq!(sources("replicaset").as_deref(), Ok(&[(Pods, true), (ReplicaSets, true)][..]));
+        assert_eq!(sources("csrcleaner,tokencleaner").as_deref(), Ok(&[(Tokens, true)][..]));
         let both = sources("daemonset,namespace").expect("known");
         assert!(both.contains(&(Namespaces, true)) && both.contains(&(Definitions, false)), "{both:?}");
     }

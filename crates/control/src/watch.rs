@@ -70,7 +70,20 @@ pub(crate) async fn follow<K>(api: Api<K>, what: &'static str, shutdown: Cancell
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    run(api, what, shutdown, on, false).await;
+    run((api, Config::default()), what, shutdown, on, false).await;
+}
+
+/// As [`follow`], for those objects that fields select.
+pub(crate) async fn follow_where<K>(
+    api: Api<K>,
+    fields: &str,
+    what: &'static str,
+    shutdown: CancellationToken,
+    on: impl FnMut(Seen<K>),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    run((api, Config::default().fields(fields)), what, shutdown, on, false).await;
 }
 
 /// As [`follow`], for a kind that may be missing or kept from this user: until it is there, it has no objects.
@@ -82,11 +95,11 @@ pub(crate) async fn follow_if_had<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    run(api, what, shutdown, on, true).await;
+    run((api, Config::default()), what, shutdown, on, true).await;
 }
 
 async fn run<K>(
-    api: Api<K>,
+    (api, config): (Api<K>, Config),
     what: &'static str,
     shutdown: CancellationToken,
     mut on: impl FnMut(Seen<K>),
@@ -95,7 +108,7 @@ async fn run<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let max = if may_lack { LACKING_RETRY_MAX } else { Duration::MAX };
-    let stream = watcher(api, Config::default()).backoff(Pauses { usual: DefaultBackoff::default(), max });
+    let stream = watcher(api, config).backoff(Pauses { usual: DefaultBackoff::default(), max });
     pin_mut!(stream);
     let mut listed = BTreeSet::new();
     let mut began = Instant::now();

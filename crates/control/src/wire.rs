@@ -63,12 +63,14 @@ rows! {
     namespaces: "" "namespaces",
     events: "" "events",
     config_maps: "" "configmaps",
+    secrets: "" "secrets",
     service_accounts: "" "serviceaccounts",
     daemon_sets: "apps" "daemonsets",
     replica_sets: "apps" "replicasets",
     revisions: "apps" "controllerrevisions",
     budgets: "policy" "poddisruptionbudgets",
-    leases: "coordination.k8s.io" "leases"
+    leases: "coordination.k8s.io" "leases",
+    certificate_requests: "certificates.k8s.io" "certificatesigningrequests"
 }
 
 /// The HTTP status of a refusal, 0 for other failures.

@@ -1,11 +1,14 @@
 //! The decisions of everynode as pure functions: which nodes run a daemon and why, what a rollout does next, how many
-//! replicas, where a pod fits, a pod's next step on its node, how healthy a node is, what the garbage collector removes.
+//! replicas, where a pod fits, a pod's next step on its node, how healthy a node is, what the garbage collector removes,
+//! which tokens and certificate requests have had their time.
 //!
 //! Invariants: the same input gives the byte-same answer; input is read once per call; `now` comes from the caller;
 //! everything is visited in the order of its name.
 //!
 //! Absent: async, clients, clocks, randomness, hash maps (their order differs from run to run).
 
+pub mod bootstrap_tokens;
+pub mod certificate_requests;
 pub mod claim;
 pub mod daemonset;
 pub mod dead_man;

@@ -3,6 +3,7 @@
 mod attach;
 mod classes;
 mod fixture;
+mod joining;
 mod policies;
 mod shadow;
 

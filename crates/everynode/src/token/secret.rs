@@ -28,6 +28,8 @@ pub(super) fn of(token: &JoinToken, description: &str, until: Option<Timestamp>)
     put("token-id", token.id.clone());
     put("token-secret", token.secret.clone());
     put("usage-bootstrap-authentication", "true".to_owned());
+    // So that kubeadm, and whoever else knows the token alone, can check what cluster-info says.
+    put("usage-bootstrap-signing", "true".to_owned());
     put("auth-extra-groups", GROUPS.to_owned());
     if !description.is_empty() {
         put("description", description.to_owned());
