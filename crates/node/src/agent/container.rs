@@ -15,6 +15,8 @@ use crate::volumes::{self, VolumeError};
 
 /// Seccomp profiles of the node, below the data directory: what localhostProfile names.
 const SECCOMP: &str = "seccomp";
+/// Where the kubelet has them: daemons that bring a profile with them put it there.
+const KUBELETS_SECCOMP: &str = "/var/lib/kubelet/seccomp";
 /// Default of terminationMessagePath.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -82,6 +84,7 @@ pub(super) async fn container<R: Runtime>(
             mounts.push(volume_mount(agent, pod, container, mount, &known, parts.volumes, able).await?);
         }
     }
+    let own_profiles = agent.options.data_dir.join(SECCOMP);
     Ok(ContainerConfig {
         target: parts.target.clone(),
         name: container.name.clone(),
@@ -94,7 +97,7 @@ pub(super) async fn container<R: Runtime>(
         env,
         mounts,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", parts.attempt)),
-        security: security(pod, container, &parts.image.user, &agent.options.data_dir.join(SECCOMP))?,
+        security: security(pod, container, &parts.image.user, &[&own_profiles, Path::new(KUBELETS_SECCOMP)])?,
         stop_signal: container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()).unwrap_or_default(),
         resources: resources(pod, container, agent.memory_bytes),
         stdin: container.stdin == Some(true),

@@ -40,12 +40,12 @@ pub(crate) enum SecurityError {
 }
 
 /// What holds for this container; the container's own settings win.
-/// `profiles` is where files of seccomp profiles lie.
+/// `profiles` is where files of seccomp profiles may lie: the first place that has one counts.
 pub(crate) fn security(
     pod: &Pod,
     container: &Container,
     image_user: &str,
-    profiles: &Path,
+    profiles: &[&Path],
 ) -> Result<SecurityConfig, SecurityError> {
     let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
@@ -79,11 +79,18 @@ pub(crate) fn security(
 }
 
 /// Kubernetes leaves containers that ask for nothing unconfined.
-fn seccomp(profile: Option<SeccompProfile>, profiles: &Path) -> Seccomp {
+fn seccomp(profile: Option<SeccompProfile>, profiles: &[&Path]) -> Seccomp {
     let Some(profile) = profile else { return Seccomp::Unconfined };
     match profile.type_.as_str() {
         "RuntimeDefault" => Seccomp::RuntimeDefault,
-        "Localhost" => Seccomp::Localhost(profiles.join(profile.localhost_profile.unwrap_or_default())),
+        "Localhost" => {
+            let name = profile.localhost_profile.unwrap_or_default();
+            let mut places = profiles.iter().map(|place| place.join(&name));
+            // Where none has it, the first is named: it is ours.
+            let first = places.next().unwrap_or_default();
+            let found = if first.exists() { None } else { places.find(|place| place.exists()) };
+            Seccomp::Localhost(found.unwrap_or(first))
+        }
         _ => Seccomp::Unconfined,
     }
 }
@@ -140,8 +147,23 @@ mod tests {
             let context = SecurityContext { seccomp_profile: own.map(profile), ..Default::default() };
             let container = Container { security_context: Some(context), ..Default::default() };
             let pod = Pod { spec: Some(spec), ..Default::default() };
-            assert_eq!(security(&pod, &container, "", Path::new("/d/seccomp")).unwrap().seccomp, want);
+            assert_eq!(security(&pod, &container, "", &[Path::new("/d/seccomp")]).unwrap().seccomp, want);
         }
+    }
+
+    #[test]
+    fn a_profile_is_taken_from_the_first_place_that_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, kubelets) = (dir.path().join("own"), dir.path().join("kubelets"));
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::create_dir_all(&kubelets).unwrap();
+        let profile = || SeccompProfile { type_: "Localhost".to_owned(), localhost_profile: Some("p".to_owned()) };
+        let found = || seccomp(Some(profile()), &[&own, &kubelets]);
+        assert_eq!(found(), Seccomp::Localhost(own.join("p")));
+        std::fs::write(kubelets.join("p"), "").unwrap();
+        assert_eq!(found(), Seccomp::Localhost(kubelets.join("p")));
+        std::fs::write(own.join("p"), "").unwrap();
+        assert_eq!(found(), Seccomp::Localhost(own.join("p")));
     }
 
     #[test]
@@ -169,7 +191,7 @@ mod tests {
                 security_context: Some(SecurityContext { run_as_user: own, ..Default::default() }),
                 ..Default::default()
             };
-            let result = security(&pod, &container, image, Path::new("/d/seccomp"));
+            let result = security(&pod, &container, image, &[]);
             assert_eq!(result.is_ok(), works, "{of_pod:?} {own:?} {image:?}");
         }
     }
