@@ -1,7 +1,7 @@
 """Small images for the tests, made from busybox-static: nothing is downloaded.
 
 fluent/fluentd:TAG prints a line a second, nginx:TAG answers http on port 80; the tags differ only in what they print."""
-import hashlib, io, json, os, shutil, subprocess, tarfile
+import hashlib, http.client, http.server, io, json, os, shutil, subprocess, tarfile, threading
 
 APPLETS = ["sh", "sleep", "cat", "tail", "httpd", "ls", "echo", "date", "ps", "id", "true", "false", "kill", "touch",
            "head", "tar", "test", "grep", "hostname", "ip", "wget", "mkdir", "rm", "mount", "dd", "env", "nc", "stat"]
@@ -93,3 +93,44 @@ class Registry:
         self.process.terminate()
         self.process.wait()
         self.log.close()
+
+
+class HeldRegistry:
+    """A registry in front of another one that answers only while it is let: pulls from it take as long as a test wants."""
+
+    def __init__(self, behind, port):
+        self.port, self.let = port, threading.Event()
+        let = self.let
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                let.wait()
+                there = http.client.HTTPConnection("127.0.0.1", behind)
+                words = {name: self.headers[name] for name in ("Accept", "Range") if name in self.headers}
+                there.request(self.command, self.path, headers=words)
+                answer = there.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", answer.getheader("Content-Length", str(len(body))))
+                self.end_headers()
+                self.wfile.write(body)
+                there.close()
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.let.set()
+        self.server.shutdown()
+        self.server.server_close()

@@ -1,6 +1,6 @@
-"""Rollouts under a RolloutPolicy, on real containers: sick nodes, bad revisions, pause and freeze, canary, windows, live status.
+"""Rollouts under a RolloutPolicy, on real containers: sick nodes, bad revisions, pause and freeze, canary, windows, images pulled ahead, live status.
 The policies are those of examples/."""
-import datetime, json, os, subprocess
+import datetime, json, os, subprocess, time
 
 from chapter import NODES, apply_text, pods, ready_on
 from harness import ROOT, equal, holds, until
@@ -157,6 +157,50 @@ def without_policies(s):
     equal("how it ends", json.loads(p.stdout.splitlines()[-1])["outcome"], "Complete")
 
 
+def uids(s):
+    return {p["spec"]["nodeName"]: p["metadata"]["uid"] for p in ready_on(s.own, "app=roll", NODES)}
+
+
+def pulls(s):
+    """What nodes say of the images that they are asked for: a reason and a message by node."""
+    told = {}
+    for pod in pods(s.own, "app=roll"):
+        for c in pod["status"]["conditions"]:
+            if c["type"] == "everynode.dev/PrePulled":
+                told[pod["spec"]["nodeName"]] = (c["reason"], c["message"])
+    return told
+
+
+def the_old_daemon_runs_until_the_image_is_there(s, registry):
+    apply_text(s.own, example("rollout-policy-pre-pull.yaml"))
+    s.until("Complete")
+    before, image = uids(s), f"127.0.0.1:{registry.port}/slow/nginx:1"
+    s.set_image(image)
+    until("two nodes pull", lambda: [t for t in pulls(s).values()] == [("Pulling", image)] * 2)
+    time.sleep(5)
+    equal("no daemon has ended", uids(s), before)
+    text = s.own.out("why", "ds/roll")
+    holds("why says what is waited for", "it stays until its node has pulled the new images" in text, text)
+    registry.let.set()
+    s.everywhere(image)
+    s.until("Complete")
+
+
+def an_image_that_is_not_there_takes_no_daemon_down(s, registry):
+    before, good = uids(s), next(iter(s.images().values()))
+    s.set_image(BAD)
+    until("two nodes can't pull it", lambda: [t[0] for t in pulls(s).values()] == ["ErrImagePull"] * 2)
+    time.sleep(5)
+    equal("no daemon has ended", uids(s), before)
+    text = s.own.out("why", "ds/roll")
+    holds("why says what is wrong", "it stays until its node has pulled the new images: " in text and "not-there" in text, text)
+    s.set_image(good)
+    until("nobody pulls it any more", lambda: not pulls(s))
+    equal("nothing was restarted for it", uids(s), before)
+    s.until("Complete")
+    s.own("delete", "rolloutpolicies", "--all")
+
+
 def new_nodes_wait(s, hollow):
     apply_text(s.own, example("node-readiness.yaml"))
     name = s.own.json("get", "rolloutpolicies")["items"][0]["metadata"]["name"]
@@ -190,16 +234,18 @@ class Hollow:
         self.own("delete", "pods", "-l", "app=roll", "--field-selector", f"spec.nodeName={self.name}", "--force", "--grace-period=0", check=False)
 
 
-def play(report, own, everynode, folder):
+def play(report, own, everynode, folder, held):
     s = Story(own, folder)
     hollow = lambda *words: Hollow(own, everynode, list(words))
     try:
         for body, words in ((sick_nodes_hold_nothing_up, ()), (a_bad_image_goes_back_by_itself, ()), (pause_and_freeze, (hollow,)),
-                            (canary_and_waves, ()), (windows, ()), (without_policies, ()), (new_nodes_wait, (hollow,))):
+                            (canary_and_waves, ()), (windows, ()), (without_policies, ()), (the_old_daemon_runs_until_the_image_is_there, (held,)),
+                            (an_image_that_is_not_there_takes_no_daemon_down, (held,)), (new_nodes_wait, (hollow,))):
             if not report.case(f"rollouts: {body.__name__.replace('_', ' ')}", body, s, *words):
                 for what in (["get", "rolloutpolicies", "-o", "yaml"], ["get", "ds", "roll", "-o", "yaml"], ["get", "pods", "-o", "wide"]):
                     print(own(*what, check=False).stdout[-3000:])
                 return
     finally:
+        held.stop()
         own("delete", "rolloutpolicies,daemonsets", "--all", check=False)
         until("no pods", lambda: not own.json("get", "pods", "-l", "app=roll")["items"])

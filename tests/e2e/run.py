@@ -110,7 +110,8 @@ def main():
         if any(only in name for name in ("why: reasons", "plan: an update before it is made")):
             why.play(report, everyone[-1])
         if only in "rollouts":
-            rollouts.play(report, everyone[-1], everynode, folder)
+            registry.push(archives["nginx:1.10.0"], "slow/nginx:1")
+            rollouts.play(report, everyone[-1], everynode, folder, images.HeldRegistry(registry.port, free_port()))
         if only in "client suites":
             suites.play(report, everyone[0], everynode, TOOLS)
         k = everyone[-2] if len(everyone) > 2 else everyone[0]

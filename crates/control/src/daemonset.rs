@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use decide::daemonset::{self, Action, KIND, Plan};
-use decide::node_readiness;
+use decide::{node_readiness, pre_pull};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::json;
 use tokio::time::Instant;
@@ -104,6 +104,12 @@ async fn history_or_claim(carrier: &Carrier, set: &DaemonSet, action: &Action) -
         Action::ReleaseRevision(revision) => carrier.release(kind, &revision.name, &revision.uid).await,
         Action::RelabelPod(pod, hash) => {
             let body = json!({"metadata": {"uid": pod.uid, "labels": {daemonset::HASH_LABEL: hash}}});
+            carrier.patch(wire::pods(), &pod.name, Patch::Merge, &body).await
+        }
+        Action::PrePull(pod, images) => {
+            let since = images.as_ref().map(|_| jiff::Timestamp::now().to_string());
+            let annotations = json!({pre_pull::IMAGES: images, pre_pull::SINCE: since});
+            let body = json!({"metadata": {"uid": pod.uid, "annotations": annotations}});
             carrier.patch(wire::pods(), &pod.name, Patch::Merge, &body).await
         }
         Action::UpdateRevision { target, number, hash } => {

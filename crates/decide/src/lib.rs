@@ -23,6 +23,7 @@ pub mod node_shutdown;
 pub mod owners;
 pub mod pod_gc;
 pub mod pod_lifecycle;
+pub mod pre_pull;
 pub mod replicaset;
 pub mod resources;
 pub mod schedule;

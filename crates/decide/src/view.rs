@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::node_readiness::READY_ANNOTATION;
+use crate::pre_pull::{ABLE, Request};
 pub use crate::resources::{HostPort, Resources, Usual};
 use crate::terms::{Spread, Terms};
 
@@ -161,6 +162,8 @@ pub struct PodView {
     pub host_ports: Vec<HostPort>,
     /// What it asks of nodes; only while it has none.
     pub wishes: Option<Box<Wishes>>,
+    /// The images that its node is to pull for its successor.
+    pub pre_pull: Option<Box<Request>>,
 }
 
 impl PodView {
@@ -241,6 +244,7 @@ impl From<&Pod> for PodView {
             requests: spec.map(Resources::requested).unwrap_or_default(),
             host_ports: spec.map(HostPort::of).unwrap_or_default(),
             wishes,
+            pre_pull: Request::of(pod).map(Box::new),
         }
     }
 }
@@ -341,6 +345,8 @@ pub struct NodeView {
     pub daemons_were_ready: bool,
     /// `status.images`: names with sizes in bytes.
     pub images: BTreeMap<String, i64>,
+    /// True when it pulls images that a pod asks for.
+    pub pre_pulls: bool,
 }
 
 impl NodeView {
@@ -371,6 +377,7 @@ impl From<&Node> for NodeView {
             deleting: node.metadata.deletion_timestamp.is_some(),
             labels: labels.clone().unwrap_or_default(),
             daemons_were_ready: annotations.as_ref().is_some_and(|a| a.contains_key(READY_ANNOTATION)),
+            pre_pulls: annotations.as_ref().is_some_and(|a| a.contains_key(ABLE)),
             taints: spec.and_then(|s| s.taints.clone()).unwrap_or_default(),
             unschedulable: spec.and_then(|s| s.unschedulable).unwrap_or_default(),
             conditions: conditions.iter().map(|c| (c.type_.clone(), condition(c))).collect(),

@@ -100,6 +100,8 @@ impl Cluster {
             Action::RelabelPod(t, hash) => {
                 self.pod(&t.name, &t.uid)?.labels.insert(HASH_LABEL.to_owned(), hash.clone());
             }
+            // Only under a policy, of which this cluster knows nothing.
+            Action::PrePull(t, _) => drop(self.pod(&t.name, &t.uid)?),
             Action::DeletePod(t) => {
                 let now = self.now;
                 let pod = self.pod(&t.name, &t.uid)?;

@@ -67,6 +67,7 @@ fn changed(action: &Action) -> Kind {
         Action::AdoptPod(_)
         | Action::ReleasePod(_)
         | Action::RelabelPod(..)
+        | Action::PrePull(..)
         | Action::DeletePod(_)
         | Action::CreatePod(_) => Kind::Pods,
         Action::RestoreTemplate(_) => Kind::Set,

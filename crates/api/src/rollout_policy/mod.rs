@@ -147,6 +147,9 @@ pub struct Spec {
     /// When a node takes a daemon back that cut it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_man: Option<DeadMan>,
+    /// Nodes pull the new images before the old daemon ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pre_pull: Option<PrePull>,
     /// The order of nodes; the rest is a last, implicit wave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<Wave>,
@@ -197,6 +200,15 @@ pub struct Failure {
 pub struct DeadMan {
     /// Seconds of silence.
     pub after_seconds: i32,
+}
+
+/// Nodes pull the images of a new daemon before the old one ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PrePull {
+    /// Seconds after which a node is updated although it has not pulled them; without it, it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<i32>,
 }
 
 /// What is done about a bad revision.

@@ -290,9 +290,14 @@ impl<'a> Found<'a, '_> {
         let waiting: Vec<&str> =
             self.states.iter().filter(|(_, state)| **state == State::Busy).map(|(node, _)| *node).take(5).collect();
         memory.cause = Some(DEADLINE.to_owned());
-        memory.message = Some(match waiting.is_empty() {
-            true => format!("no node was updated for {deadline_s} s"),
-            false => format!("no node was updated for {deadline_s} s: {} not available", waiting.join(", ")),
+        let trouble =
+            self.scene.spots.pods().find_map(|p| Some((p.node.as_ref()?, p.pre_pull.as_ref()?.trouble.as_ref()?)));
+        memory.message = Some(match (waiting.is_empty(), trouble) {
+            (true, None) => format!("no node was updated for {deadline_s} s"),
+            (true, Some((node, why))) => {
+                format!("no node was updated for {deadline_s} s: {node} can't pull the new images: {why}")
+            }
+            (false, _) => format!("no node was updated for {deadline_s} s: {} not available", waiting.join(", ")),
         });
         true
     }

@@ -14,6 +14,7 @@
 //! Absent: names of pods (left to the API server), the scheduler's choice, the removal of pods whose node is gone.
 
 mod accept;
+mod ahead;
 mod backoff;
 mod budget;
 mod causal;
@@ -41,7 +42,7 @@ mod windows;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::rollout_policy::Memory;
+use api::rollout_policy::{Memory, Phase};
 use api::selector::Labels;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
@@ -63,6 +64,7 @@ pub use reason::{Hold, Reason, Used};
 use crate::claim::{Claim, Claimant};
 use crate::dead_man;
 use crate::view::{NodeView, PodView};
+use ahead::Ahead;
 use gauge::Gauge;
 use manage::Upkeep;
 use rollout::Stands;
@@ -117,6 +119,8 @@ pub enum Action {
     ReleasePod(Target),
     /// Set the revision label of a pod.
     RelabelPod(Target, String),
+    /// Ask the node of a pod for the images of its successor, by a list with commas; without one, no longer.
+    PrePull(Target, Option<String>),
     /// Delete a pod.
     DeletePod(Target),
     /// Create the pod ([`Plan::pod`]) of the node with this name.
@@ -345,8 +349,15 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
         scene.spots.iter().for_each(|at| plan.count(&scene.gauge, at, &mut counts));
     } else {
         let stands = scene.look(observed.backoff, &budget, &mut plan, &mut moves, &mut counts);
-        rollout::decide(stands, &budget, course, &mut moves);
+        let ahead = observed.policy.and_then(|d| d.policy.spec.pre_pull).map(|p| Ahead::new(&scene, p.timeout_seconds));
+        // A way back does not wait for images either: they were here before.
+        let ahead = ahead.filter(|_| course.is_some_and(|c| c.memory.phase != Phase::RollingBack));
+        rollout::decide(&scene, stands, &budget, course, ahead.as_ref(), &mut moves);
         moves.bound();
+        if course.is_some() {
+            plan.actions.extend(moves.asks(&scene));
+            moves.look_again.into_iter().for_each(|at| plan.look_again(at));
+        }
         plan.actions.extend(moves.delete.values().map(|pod| Action::DeletePod(Target::pod(pod))));
         plan.actions.extend(moves.create.iter().map(|node| Action::CreatePod((*node).to_owned())));
         let good = course.and_then(|c| c.memory.last_good_revision.as_deref());
@@ -438,6 +449,12 @@ struct Moves<'a> {
     postponed: BTreeSet<&'a str>,
     /// What keeps the rollout from going on with further nodes.
     hold: Option<Hold>,
+    /// Pods whose nodes are asked for images now.
+    ask: Vec<(&'a PodView, String)>,
+    /// Nodes that pull images ahead, with what goes wrong there.
+    pulling: BTreeMap<&'a str, Option<String>>,
+    /// When a pull has taken too long.
+    look_again: Option<Timestamp>,
 }
 
 impl<'a> Moves<'a> {
@@ -447,6 +464,14 @@ impl<'a> Moves<'a> {
 
     fn is_doomed(&self, pod: &PodView) -> bool {
         pod.deleting.is_some() || self.delete.contains_key(pod.name.as_str())
+    }
+
+    /// Requests for images, and the end of those that nobody waits for any more.
+    fn asks(&self, scene: &Scene<'a>) -> Vec<Action> {
+        let idle = |p: &&PodView| p.pre_pull.is_some() && scene.gauge.is_current(p) && !self.is_doomed(p);
+        let idle = scene.spots.pods().filter(idle).map(|pod| Action::PrePull(Target::pod(pod), None));
+        let asked = self.ask.iter().map(|(pod, images)| Action::PrePull(Target::pod(pod), Some(images.clone())));
+        asked.chain(idle).take(crate::limits::BURST_PODS).collect()
     }
 
     /// Keeps both lists within the burst.

@@ -134,6 +134,10 @@ pub enum Hold {
     Window(Option<Timestamp>),
     /// The node: it was sick before.
     Excused(Excuse),
+    /// The node, which pulls the images of the new daemon, and what went wrong there.
+    PrePull(Option<String>),
+    /// Other nodes, which pull the images of the new daemon first.
+    PulledElsewhere,
 }
 
 /// What uses a budget up.
@@ -189,6 +193,9 @@ impl fmt::Display for Hold {
             Self::Promotion(wave) => write!(f, "wave {wave} waits to be promoted"),
             Self::Window(Some(at)) => write!(f, "the next window opens at {at}"),
             Self::Window(None) => write!(f, "no window ever opens"),
+            Self::PrePull(None) => write!(f, "it stays until its node has pulled the new images"),
+            Self::PrePull(Some(why)) => write!(f, "it stays until its node has pulled the new images: {why}"),
+            Self::PulledElsewhere => write!(f, "it stays until other nodes have pulled the new images"),
             Self::Excused(Excuse::NodeNotReady) => {
                 write!(f, "the node was not ready before its update and is updated when it comes back")
             }
@@ -274,6 +281,7 @@ fn outdated(
     }
     let hold = match course.and_then(|c| c.hold(node)) {
         Some(hold) => hold,
+        None if moves.pulling.contains_key(node) => Hold::PrePull(moves.pulling.get(node).cloned().flatten()),
         None if scene.rolling => moves.hold.clone().unwrap_or(Hold::Turn),
         None => Hold::OnDelete,
     };

@@ -15,10 +15,11 @@
 
 use std::sync::Arc;
 
+use super::ahead::{Ahead, Standing};
 use super::causal::Excuse;
 use super::course::Course;
 use super::spots::{At, Pair, pair};
-use super::{Budget, Gauge, Hold, Moves, Used};
+use super::{Budget, Gauge, Hold, Moves, Scene, Used};
 use crate::limits::BURST_PODS;
 use crate::view::PodView;
 
@@ -155,10 +156,22 @@ impl<'a> Stands<'a> {
 }
 
 /// Adds the next steps of the rollout to `moves`.
-pub(super) fn decide<'a>(stands: Stands<'a>, budget: &Budget, course: Option<&Course<'a>>, moves: &mut Moves<'a>) {
+pub(super) fn decide<'a>(
+    scene: &Scene<'a>,
+    stands: Stands<'a>,
+    budget: &Budget,
+    course: Option<&Course<'a>>,
+    ahead: Option<&Ahead<'_>>,
+    moves: &mut Moves<'a>,
+) {
     match stands {
         Stands::None => {}
-        Stands::Turns(turns) => replace(turns, budget, course, moves),
+        Stands::Turns(turns) => {
+            replace(turns, budget, course, moves, |waiting, moves| match ahead {
+                Some(ahead) => pull(scene, ahead, waiting, budget, moves),
+                None => waiting,
+            });
+        }
         Stands::Overlaps(overlaps) => surge(overlaps, budget, course, moves),
     }
 }
@@ -173,6 +186,7 @@ fn replace<'a>(
     budget: &Budget,
     course: Option<&Course<'a>>,
     moves: &mut Moves<'a>,
+    ready: impl FnOnce(Vec<(&'a str, &'a PodView)>, &mut Moves<'a>) -> Vec<(&'a str, &'a PodView)>,
 ) {
     let mut unavailable = Used::new(budget.unavailable_max);
     let mut room_of_sick = course.map_or(0, |c| c.causes.room());
@@ -204,6 +218,7 @@ fn replace<'a>(
             Turn::Missing => unavailable.by(node),
         }
     }
+    let waiting = ready(waiting, moves);
     let room = budget.unavailable_max.saturating_sub(unavailable.count);
     for (node, pod) in waiting.iter().take(going(room)) {
         unavailable.by(node);
@@ -213,6 +228,40 @@ fn replace<'a>(
     if waiting.len() > room && room == going(room) {
         moves.hold = Some(Hold::Budget(Arc::new(unavailable)));
     }
+}
+
+/// Of the nodes that wait for their turn those that have the images of their new daemon; asks others for them.
+fn pull<'a>(
+    scene: &Scene<'a>,
+    ahead: &Ahead<'_>,
+    waiting: Vec<(&'a str, &'a PodView)>,
+    budget: &Budget,
+    moves: &mut Moves<'a>,
+) -> Vec<(&'a str, &'a PodView)> {
+    let (mut ready, mut asked, mut later) = (Vec::new(), 0_usize, Vec::new());
+    for (node, old) in waiting {
+        let standing = scene.spots.view(node).map_or(Standing::Ready, |view| ahead.standing(view, old));
+        match standing {
+            Standing::Ready => ready.push((node, old)),
+            Standing::Ask(images) => later.push((node, old, images)),
+            Standing::Pulls { fresh, trouble, look_again } => {
+                asked += usize::from(fresh);
+                moves.pulling.insert(node, trouble);
+                moves.look_again = moves.look_again.into_iter().chain(look_again).min();
+            }
+        }
+    }
+    // While so many are updated as may be, as many others pull.
+    let most = going(budget.unavailable_max.saturating_mul(2));
+    let room = most.saturating_sub(asked + ready.len());
+    if later.len() > room {
+        moves.hold = Some(Hold::PulledElsewhere);
+    }
+    for (node, old, images) in later.into_iter().take(room) {
+        moves.pulling.insert(node, None);
+        moves.ask.push((old, images));
+    }
+    ready
 }
 
 fn surge<'a>(

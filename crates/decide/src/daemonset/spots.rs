@@ -141,6 +141,11 @@ impl<'a> Spots<'a> {
         self.find(node).map(|at| at.pods).unwrap_or_default()
     }
 
+    /// A node, if it is there.
+    pub(super) fn view(&self, node: &str) -> Option<&'a NodeView> {
+        self.find(node)?.view
+    }
+
     /// True when a daemon may start on a node.
     pub(super) fn may_start(&self, node: &str) -> bool {
         self.find(node).is_some_and(|at| at.may_start())

@@ -229,6 +229,10 @@ impl<'a> Judge<'a> {
                 let ours = format!("would label pod {} with revision {hash}", t.name);
                 Undone { pod: Some(t.name.clone()), ..undone(format!("relabel {}", t.uid), ours) }
             }
+            Action::PrePull(t, _) => Undone {
+                pod: Some(t.name.clone()),
+                ..about("pre-pull", &t.name, "would ask for images for the successor of pod")
+            },
             Action::CreateRevision(revision) => {
                 let name = revision.metadata.name.as_deref().unwrap_or_default();
                 about("store", name, "would store the template as revision")

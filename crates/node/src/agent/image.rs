@@ -39,6 +39,17 @@ pub(super) async fn ensure<R: Runtime>(
     result
 }
 
+/// An image for another pod than this one, which asks for it.
+pub(super) async fn ahead<R: Runtime>(
+    agent: &Agent<R>,
+    pod: &Pod,
+    image: &str,
+    policy: &str,
+) -> Result<ImageInfo, NoImage> {
+    let tell = |warning, reason: &str, message: &str| agent.recorder.pod_event(pod, None, warning, reason, message);
+    present_or_pulled(agent, pod, image, policy, &tell).await
+}
+
 fn policy(container: &Container) -> &str {
     let image = container.image.as_deref().unwrap_or_default();
     let name = image.rsplit('/').next().unwrap_or_default();

@@ -45,6 +45,7 @@ mod observe;
 mod patch;
 mod ports;
 mod power;
+mod pre_pull;
 mod pressure;
 mod probes;
 mod reconnect;

@@ -115,7 +115,8 @@ impl Keeper {
                 self.node = Some(node);
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                let patch = Patch::Merge(json!({"metadata": {"labels": own_labels(agent)}}));
+                let patch =
+                    Patch::Merge(json!({"metadata": {"labels": own_labels(agent), "annotations": own_annotations()}}));
                 self.node = Some(self.nodes.patch(name, &PatchParams::default(), &patch).await?);
             }
             Err(error) => return Err(error),
@@ -185,12 +186,18 @@ fn own_labels<R>(agent: &Agent<R>) -> BTreeMap<String, String> {
     labels
 }
 
+/// What this agent can do that other kubelets can't.
+fn own_annotations() -> BTreeMap<String, String> {
+    [(decide::pre_pull::ABLE.to_owned(), "true".to_owned())].into()
+}
+
 fn new_node<R>(agent: &Agent<R>) -> Node {
     let options = &agent.options;
     Node {
         metadata: ObjectMeta {
             name: Some(options.node_name.clone()),
             labels: Some(own_labels(agent)),
+            annotations: Some(own_annotations()),
             ..Default::default()
         },
         spec: Some(NodeSpec {

@@ -46,7 +46,7 @@ pub(super) fn patch(uid: &str, old: &Value, new: &Value) -> Option<Value> {
             continue;
         }
         let value = match key.as_str() {
-            "conditions" => conditions(value),
+            "conditions" => conditions(value, old.get(key)),
             "podIPs" | "hostIPs" => replaced(value),
             _ => value.clone(),
         };
@@ -58,8 +58,8 @@ pub(super) fn patch(uid: &str, old: &Value, new: &Value) -> Option<Value> {
     (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
 }
 
-/// Conditions merge by type, so what a condition no longer has must be said.
-fn conditions(list: &Value) -> Value {
+/// Conditions merge by type, so what a condition no longer has must be said, and which is no more.
+fn conditions(list: &Value, old: Option<&Value>) -> Value {
     let mut list = list.clone();
     for condition in list.as_array_mut().into_iter().flatten() {
         let Some(map) = condition.as_object_mut() else { continue };
@@ -67,6 +67,11 @@ fn conditions(list: &Value) -> Value {
             map.entry(key).or_insert(Value::Null);
         }
     }
+    let all = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
+    let has = |type_: &Value| all(Some(&list)).iter().any(|one| one["type"] == *type_);
+    let gone: Vec<Value> = all(old).iter().map(|one| one["type"].clone()).filter(|type_| !has(type_)).collect();
+    let delete = gone.into_iter().map(|type_| json!({"type": type_, "$patch": "delete"}));
+    list.as_array_mut().into_iter().for_each(|list| list.extend(delete.clone()));
     list
 }
 
@@ -95,6 +100,15 @@ mod tests {
                 "conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null,
                     "lastProbeTime": null, "observedGeneration": null}]}}))
         );
+    }
+
+    #[test]
+    fn a_condition_that_is_no_more_is_deleted() {
+        let condition = |type_: &str| json!({"type": type_, "status": "True"});
+        let old = json!({"conditions": [condition("Ready"), condition("Other")]});
+        let patch = patch("u", &old, &json!({"conditions": [condition("Ready")]})).unwrap();
+        assert_eq!(patch["status"]["conditions"][1], json!({"type": "Other", "$patch": "delete"}));
+        assert_eq!(patch["status"]["conditions"].as_array().unwrap().len(), 2);
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl<R: Runtime> Worker<R> {
             (status.container_statuses, status.init_container_statuses) = (None, None);
             status.ephemeral_container_statuses = None;
         }
+        self.tell_pre_pull(&mut status);
         status.qos_class.get_or_insert_with(|| resources::qos(&self.state.pod).to_owned());
         status
     }

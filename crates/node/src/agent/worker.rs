@@ -14,11 +14,12 @@ use decide::static_pods::is_static;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::dead_man::OnTrial;
 use super::ignored::ignored;
+use super::pre_pull::PrePull;
 use super::probes::Probes;
 use super::{Agent, Picture, last_words, observe, resources};
 use crate::runtime::{Runtime, RuntimeError};
@@ -78,6 +79,10 @@ pub(super) struct State {
     pub(super) on_trial: OnTrial,
     /// What is kept of it on disk is not what it is by now.
     pub(super) unkept: bool,
+    /// What its node pulls for its successor.
+    pub(super) pre_pull: Option<PrePull>,
+    /// Something became of that.
+    pub(super) pulled: Arc<Notify>,
 }
 
 /// Until that time, or until the next look.
@@ -122,10 +127,12 @@ impl<R: Runtime> Worker<R> {
             };
             self.keep().await;
             let changed = self.state.probes.answers.clone();
+            let pulled = Arc::clone(&self.state.pulled);
             tokio::select! {
                 () = self.agent.shutdown.cancelled() => return,
                 order = self.orders.changed() => if order.is_err() { return },
                 () = changed.changed() => {}
+                () = pulled.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -197,6 +204,7 @@ impl<R: Runtime> Worker<R> {
             self.give_up(failure);
         }
         self.hear_of_objects();
+        self.pre_pull();
         let trial_at = Box::pin(self.stand_trial()).await;
         let again = |at: Option<Timestamp>| at.into_iter().chain(trial_at).min();
         for _ in 0..PLANS_MAX {

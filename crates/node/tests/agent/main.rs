@@ -1,6 +1,7 @@
 //! The whole agent against the whole API server, over TLS; only the containers are hollow.
 
 mod power;
+mod pre_pull;
 mod pressure;
 mod reboot;
 mod static_pods;

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::*;
+use crate::pre_pull::Request;
 use crate::view::{Condition, Controller, NodeView, Phase as PodPhase, PodView};
 use api::rollout_policy::{Memory, Phase, RolloutPolicy};
 
@@ -185,6 +186,15 @@ impl Cluster {
             Action::ReleasePod(t) => self.pods.get_mut(&t.name).unwrap().controller = None,
             Action::RelabelPod(t, hash) => {
                 self.pods.get_mut(&t.name).unwrap().labels.insert(HASH_LABEL.into(), hash.clone());
+            }
+            Action::PrePull(t, images) => {
+                let request = |images: &String| Request {
+                    images: images.clone(),
+                    since: Some(self.now),
+                    done: false,
+                    trouble: None,
+                };
+                self.pods.get_mut(&t.name).unwrap().pre_pull = images.as_ref().map(request).map(Box::new);
             }
             Action::DeletePod(t) => {
                 let pod = self.pods.get_mut(&t.name).unwrap();

@@ -1,6 +1,7 @@
 //! Tables of cases after Kubernetes' own, and properties over random clusters.
 
 mod accept;
+mod ahead;
 mod classes;
 mod failures;
 mod fixture;
