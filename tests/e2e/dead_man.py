@@ -98,7 +98,9 @@ def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
         until("the update cuts the node off", lambda: os.path.exists(cut))
         until("the node goes back by itself", lambda: p.containers("sleep 4001") and not p.containers("sleep 4002"))
         equal("the line is whole", os.path.exists(cut), False)
-        until("the rollout has failed", lambda: memory()["phase"] == "Failed" and memory()["failedNodes"] == [{"node": NODE, "reason": "DeadManSwitch"}])
+        until("the rollout has failed", lambda: (memory()["phase"], memory().get("cause")) == ("Failed", "DeadManSwitch"))
+        # Which node it was stays told when it is well again and counts no more.
+        equal("of this node", memory()["message"], f"1 of 1 nodes failed, 0 may: {NODE} (DeadManSwitch)")
         pods = until("the last good revision is back", lambda: [x for x in ready(p.k) or [] if "sleep 4001" in str(x["spec"])])
         equal("one pod", len(pods), 1)
         holds("which is another than the first", pods[0]["metadata"]["uid"] != first["metadata"]["uid"])
@@ -108,6 +110,7 @@ def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
     except Exception:
         for name in p.data:
             print(f"--- {name}: " + p.log(name)[-2500:], flush=True)
+        print(p.k("get", "rolloutpolicies,daemonsets,pods,events", "-o", "yaml", check=False).stdout, flush=True)
         raise
     finally:
         p.close()

@@ -273,8 +273,9 @@ impl Shared {
         let uid = self.sandbox_config(id).await.map(|config| config.uid);
         let containers = self.containers().await?;
         let ids = containers.into_iter().filter(|c| c.sandbox == id.0).map(|c| c.id).collect();
-        self.ask_gone(ANSWER_MAX, cri_sandbox::REMOVE, cri_sandbox::Id { id: id.0.clone() }).await?;
+        // First: whoever comes after a crash in between finds no container to read a link's name from.
         self.unlink(ids).await;
+        self.ask_gone(ANSWER_MAX, cri_sandbox::REMOVE, cri_sandbox::Id { id: id.0.clone() }).await?;
         if let Ok(uid) = uid {
             self.remove_group(&uid).await;
         }
