@@ -120,9 +120,13 @@ def canary_and_waves(s):
     s.until("Complete")
     p = s.own("rollout", "promote", "ds/roll", check=False)
     equal("nothing to promote", (p.returncode, p.stderr), (1, 'error: daemonsets.apps "roll" has no wave to promote: its rollout is complete\n'))
+    wanted = s.own.out("get", "ds", "roll", "-o", "yaml").replace(OLD, NEW)
+    foreseen = s.own("plan", "-f", "-", stdin=wanted, check=False).stdout
     s.set_image(NEW)
     equal("the canary", s.until("WaitingForPromotion")["wave"], "canary")
     equal("one node", sorted(s.images().values()), [NEW, OLD, OLD])
+    first = [node for node, image in s.images().items() if image == NEW]
+    holds("the plan named it", f"1. canary: {first[0]}; " in foreseen and "; then you promote it\n    2. rest: " in foreseen, foreseen)
     text = s.own.out("why", "ds/roll")
     holds("why says what is waited for", "wave canary waits to be promoted" in text, text)
     equal("promote", s.own.out("rollout", "promote", "ds/roll"), "daemonset.apps/roll promoted\n")

@@ -188,21 +188,34 @@ fn text(target: &Target, seen: &Forecast) -> String {
     ));
     lines.push_str(&nodes(["is not waited for", "are not waited for"], &seen.excused));
     for held in &seen.held {
-        lines.push_str(&format!("  does not begin: {held}\n"));
+        lines.push_str(&format!("  held: {held}\n"));
+    }
+    if let Some(why) = &seen.stuck {
+        lines.push_str(&format!("  never ends: {why}\n"));
+    }
+    lines.push_str(&duration(seen));
+    lines
+}
+
+/// How long it takes, or why that can't be said.
+fn duration(seen: &Forecast) -> String {
+    let is_known_elsewhere = !seen.held.is_empty() || seen.stuck.is_some() || seen.pace.strategy == "OnDelete";
+    if seen.restarted() + seen.gained.len() == 0 {
+        return String::new();
     }
     match &seen.estimate {
-        Some(e) if seen.restarted() + seen.gained.len() > 0 => lines.push_str(&format!(
+        Some(e) => format!(
             "  takes about {} (a pod takes {} to be ready, as seen of {})\n",
             span(u64::try_from(e.seconds).unwrap_or_default()),
             span(u64::try_from(e.start_seconds).unwrap_or_default()),
             e.pods
-        )),
-        None if seen.restarted() + seen.gained.len() > 0 && pace.strategy != "OnDelete" => {
-            lines.push_str("  how long it takes is not known: no pod is there to learn from\n");
+        ),
+        None if is_known_elsewhere => String::new(),
+        None if seen.steps.iter().any(|step| step.gated) => {
+            "  how long it takes depends on when you promote it\n".to_owned()
         }
-        _ => {}
+        None => "  how long it takes is not known: no pod is there to learn from\n".to_owned(),
     }
-    lines
 }
 
 fn counted(nodes: usize) -> String {
@@ -211,7 +224,10 @@ fn counted(nodes: usize) -> String {
 
 fn step_text(at: usize, step: &decide::forecast::Step) -> String {
     let mut text = step.wave.as_ref().map(|wave| format!("{}. {wave}: ", at + 1)).unwrap_or_default();
-    text.push_str(&few(step.nodes.iter().map(String::as_str)));
+    match step.nodes.is_empty() {
+        true => text.push_str("no node"),
+        false => text.push_str(&few(step.nodes.iter().map(String::as_str))),
+    }
     if step.bake_seconds > 0 {
         text.push_str(&format!("; watched for {}", span(u64::try_from(step.bake_seconds).unwrap_or_default())));
     }
@@ -298,9 +314,7 @@ mod tests {
     fn a_plan_is_told_in_words() {
         let (before, after) = (snapshot("x:1").set, snapshot("x:2"));
         let seen = foresee(Some(&before), &after, "2026-11-24T12:01:00Z".parse().unwrap());
-        let mapping = api::kinds::by_any_name("ds").unwrap().into();
-        let (namespace, name) = ("default".to_owned(), "d".to_owned());
-        let target = Target { mapping, namespace, name, object: None, source: None };
+        let target = target();
         let want = "\
 daemonset.apps/d would be changed
   pods are made anew for:
@@ -313,5 +327,37 @@ daemonset.apps/d would be changed
 ";
         assert_eq!(text(&target, &seen), want);
         assert_eq!(document(&target, &seen)["steps"][0]["nodes"], json!(["n-0", "n-1"]));
+    }
+
+    fn target() -> Target {
+        let mapping = api::kinds::by_any_name("ds").unwrap().into();
+        let (namespace, name) = ("default".to_owned(), "d".to_owned());
+        Target { mapping, namespace, name, object: None, source: None }
+    }
+
+    #[test]
+    fn what_a_policy_makes_of_it_is_told_in_words() {
+        let (before, after) = (snapshot("x:1").set, snapshot("x:2"));
+        let mut seen = foresee(Some(&before), &after, "2026-11-24T12:01:00Z".parse().unwrap());
+        let step = |wave: &str, nodes: &[&str], bake_seconds, gated| decide::forecast::Step {
+            wave: Some(wave.to_owned()),
+            nodes: nodes.iter().map(|n| (*n).to_owned()).collect(),
+            bake_seconds,
+            gated,
+        };
+        seen.gained = Vec::new();
+        seen.steps =
+            vec![step("canary", &["n-0"], 300, false), step("gone", &[], 0, true), step("rest", &["n-1"], 0, false)];
+        seen.excused = vec![NodeWhy { node: "n-2".to_owned(), why: "it is not ready".to_owned() }];
+        seen.estimate = None;
+        let tail = |seen: &Forecast| text(&target(), seen).split_once("of 3):\n").unwrap().1.to_owned();
+        let want = "    1. canary: n-0; watched for 5m\n    2. gone: no node; then you promote it\n    3. rest: n-1\n  \
+                    1 node is not waited for:\n    n-2: it is not ready\n";
+        assert_eq!(tail(&seen), format!("{want}  how long it takes depends on when you promote it\n"));
+        seen.held = vec!["the policy pauses rollouts".to_owned()];
+        assert_eq!(tail(&seen), format!("{want}  held: the policy pauses rollouts\n"));
+        seen.held = Vec::new();
+        seen.stuck = Some("why".to_owned());
+        assert_eq!(tail(&seen), format!("{want}  never ends: why\n"));
     }
 }

@@ -134,7 +134,8 @@ fn useless_class(policy: &RolloutPolicy, targets: &[&DaemonSet]) -> Option<(&'st
 }
 
 /// True when two pods of the DaemonSet are to run on one node at a time, and cannot.
-fn surges_on_ports(set: &DaemonSet) -> bool {
+#[must_use]
+pub fn surges_on_ports(set: &DaemonSet) -> bool {
     let pod = set.spec.as_ref().and_then(|s| s.template.spec.as_ref());
     Budget::of(set, 1).allows_surge && pod.is_some_and(|pod| !HostPort::of(pod).is_empty())
 }

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
 
 use super::causal::{self, Causes, Excuse};
 use super::history::Good;
+use super::outlook::Outlook;
 use super::verdict::{self, Failed};
 use super::waves::{self, State, Walk};
 use super::windows::{self, Time};
@@ -58,6 +59,16 @@ impl Course<'_> {
     /// True when the update of `node` does not begin now: its turn has not come, or it is out of reach.
     pub(super) fn holds(&self, node: &str) -> bool {
         !self.is_open(node) || self.causes.excused.get(node) == Some(&Excuse::NodeNotReady)
+    }
+
+    /// What it makes of the rollout.
+    pub(super) fn outlook(&self) -> Outlook {
+        Outlook {
+            phase: self.memory.phase,
+            message: self.memory.message.clone(),
+            excused: self.causes.excused.iter().map(|(node, excuse)| ((*node).to_owned(), *excuse)).collect(),
+            waves: self.walk.as_ref().map(Walk::waves).unwrap_or_default(),
+        }
     }
 
     /// What the update of `node` waits for, if it is the policy.

@@ -25,6 +25,7 @@ mod fleet;
 mod gauge;
 mod history;
 mod manage;
+mod outlook;
 mod placement;
 mod pod;
 mod policy;
@@ -49,13 +50,14 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus}
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::Value;
 
-pub use accept::{Neighbours, accept};
+pub use accept::{Neighbours, accept, surges_on_ports};
 pub use backoff::Backoff;
 pub use budget::{Budget, scaled};
 pub use causal::Excuse;
 pub use classes::{CLASS_LABEL, Classes, NodeClasses};
 pub use fleet::{Around, Fleet};
 pub use gauge::is_current;
+pub use outlook::{Outlook, Wave};
 pub use placement::{Access, Demands, Exclusion, NAMESPACE_NODES, Placement, namespace_nodes, tolerations};
 pub use pod::{GENERATION_ANNOTATION, GENERATION_LABEL, HASH_LABEL, new_pod, template_generation};
 pub use policy::{Directive, PROGRESS_DEADLINE_S, Policy, choose};
@@ -180,6 +182,8 @@ pub struct Plan {
     pub reasons: BTreeMap<String, Reason>,
     /// Nodes whose update the policy holds up; only in what [`explain`] gives.
     pub held: BTreeSet<String>,
+    /// What the policy makes of the rollout; only in what [`explain`] gives.
+    pub outlook: Option<Box<Outlook>>,
     /// What the next plan needs to know of failed pods.
     pub backoff: BTreeMap<String, Backoff>,
     /// What the policy is to remember, if it differs from what it does. To be stored before anything else is written.
@@ -369,6 +373,7 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
         plan.reasons = reason::explain(&scene, &demands, &moves, course, &plan.backoff);
         let held = scene.spots.iter().filter(|at| at.view.is_some() && course.is_some_and(|c| !c.is_open(at.node)));
         plan.held = held.map(|at| at.node.to_owned()).collect();
+        plan.outlook = course.map(|course| Box::new(course.outlook()));
     }
     if let (Some(course), Some(directive)) = (course, observed.policy) {
         plan.follow(course, directive, &moves);

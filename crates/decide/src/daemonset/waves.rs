@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Scene;
 use super::causal::Causes;
+use super::outlook;
 use super::spots::{At, Pair, pair};
 use crate::view::NodeView;
 
@@ -127,6 +128,19 @@ impl<'a> Walk<'a> {
     /// The name of the step.
     pub(super) fn wave(&self) -> &str {
         self.steps.get(self.at).map_or(REST, |step| step.name.as_str())
+    }
+
+    /// All steps.
+    pub(super) fn waves(&self) -> Vec<outlook::Wave> {
+        let wave = |(at, step): (usize, &Step<'_>)| outlook::Wave {
+            name: step.name.clone(),
+            nodes: step.nodes.iter().map(|node| (*node).to_owned()).collect(),
+            is_passed: at < self.at || self.phase == Phase::Complete,
+            bake_s: step.bake_s,
+            is_gated: step.gate == Gate::Manual,
+            is_void: step.is_void,
+        };
+        self.steps.iter().enumerate().map(wave).collect()
     }
 
     /// The step of a node.

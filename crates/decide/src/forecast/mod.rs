@@ -13,6 +13,7 @@ mod fields;
 
 use std::collections::BTreeMap;
 
+use api::rollout_policy::Phase;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use serde::Serialize;
@@ -20,10 +21,13 @@ use serde_json::Value;
 
 pub use fields::FieldChange;
 
-use crate::daemonset::{self, Budget, Demands, Observed, Placement, Plan, template};
+use crate::daemonset::{self, Budget, Demands, Excuse, Observed, Outlook, Placement, Plan, Wave, template};
 use crate::limits::{BURST_PODS, START_TIMES_READ};
 use crate::view::{NodeView, PodView};
 use crate::why;
+
+/// Why a rollout can't end.
+const SURGES_ON_PORTS: &str = "it has maxSurge and a hostPort: the new pod of a node cannot start beside the old one";
 
 /// What happens to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -120,9 +124,12 @@ pub struct Forecast {
     pub unavailable: Vec<NodeWhy>,
     /// Nodes that are not waited for.
     pub excused: Vec<NodeWhy>,
-    /// What keeps the rollout from beginning.
+    /// What keeps the rollout from beginning, or from going on.
     pub held: Vec<String>,
-    /// How long it takes; absent when it depends on a person or nothing is known.
+    /// Why it can't end once it has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
+    /// How long it takes; absent when it depends on a person, is held or stuck, or when nothing is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
 }
@@ -163,6 +170,7 @@ pub fn forecast(current: Option<&DaemonSet>, wanted: &DaemonSet, observed: Obser
         same_template: fields.is_empty(),
         rolling: Budget::of(wanted, 0).rolling,
         pods: live_pods(wanted, observed),
+        excused: plan.outlook.as_ref().map(|outlook| outlook.excused.clone()).unwrap_or_default(),
     };
     let mut nodes = Nodes::default();
     let before = current.map(|set| (set, Demands::of(set, observed.namespace_nodes)));
@@ -173,13 +181,19 @@ pub fn forecast(current: Option<&DaemonSet>, wanted: &DaemonSet, observed: Obser
     let budget = Budget::of(wanted, nodes.desired);
     let pace = pace(&budget);
     nodes.restart.append(&mut nodes.available);
-    let steps = order(nodes.restart);
+    let waves = plan.outlook.as_ref().map(|outlook| outlook.waves.as_slice()).unwrap_or_default();
+    let steps = order(nodes.restart, waves);
+    let held: Vec<String> = plan.outlook.as_deref().and_then(held).filter(|_| !steps.is_empty()).into_iter().collect();
+    let surges_on_ports = !steps.is_empty() && daemonset::surges_on_ports(wanted);
+    let stuck = surges_on_ports.then(|| SURGES_ON_PORTS.to_owned());
     let change = match current {
         None => Change::Created,
         Some(_) if fields.is_empty() && other_fields.is_empty() => Change::Unchanged,
         Some(_) => Change::Updated,
     };
-    let estimate = estimate(wanted, &view.pods, &steps, &pace, nodes.gained.len());
+    let is_gated = steps.iter().rev().skip(1).any(|step| step.gated);
+    let foreseeable = held.is_empty() && stuck.is_none() && !is_gated;
+    let estimate = foreseeable.then(|| estimate(wanted, &view.pods, &steps, &pace, nodes.gained.len())).flatten();
     Forecast {
         change,
         revision: plan.hash.clone(),
@@ -192,8 +206,9 @@ pub fn forecast(current: Option<&DaemonSet>, wanted: &DaemonSet, observed: Obser
         kept: nodes.kept,
         pace,
         unavailable: nodes.unavailable,
-        excused: Vec::new(),
-        held: Vec::new(),
+        excused: view.excused.iter().map(|(node, why)| NodeWhy { node: node.clone(), why: excuse(*why) }).collect(),
+        held,
+        stuck,
         estimate,
     }
 }
@@ -206,6 +221,7 @@ struct View<'a> {
     same_template: bool,
     rolling: bool,
     pods: BTreeMap<&'a str, &'a PodView>,
+    excused: BTreeMap<String, Excuse>,
 }
 
 /// What becomes of nodes, in order of name.
@@ -248,7 +264,8 @@ impl View<'_> {
         }
         let seconds = self.wanted.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or_default();
         let available = pod.is_available(seconds, self.now);
-        if !available && placement.may_start() {
+        let excuse = self.excused.get(name);
+        if !available && placement.may_start() && excuse.is_none() {
             nodes.unavailable.push(named(trouble(pod).to_owned()));
         }
         let generation = daemonset::template_generation(self.wanted).filter(|_| self.same_template);
@@ -264,6 +281,8 @@ impl View<'_> {
                 nodes.lost.push(named(format!("its pod is outdated, and none would start: {why}")));
             }
             _ if current => nodes.kept += 1,
+            // It is updated whenever it comes back.
+            _ if excuse == Some(&Excuse::NodeNotReady) => {}
             _ if available => nodes.available.push(name.to_owned()),
             _ => nodes.restart.push(name.to_owned()),
         }
@@ -345,11 +364,44 @@ fn pace(budget: &Budget) -> Pace {
     }
 }
 
-fn order(nodes: Vec<String>) -> Vec<Step> {
-    if nodes.is_empty() {
-        return Vec::new();
+/// The nodes to be updated, in order, by waves if there are some. A wave without nodes is left out unless it has to be passed.
+fn order(nodes: Vec<String>, waves: &[Wave]) -> Vec<Step> {
+    if waves.is_empty() {
+        let all = Step { wave: None, nodes, bake_seconds: 0, gated: false };
+        return if all.nodes.is_empty() { Vec::new() } else { vec![all] };
     }
-    vec![Step { wave: None, nodes, bake_seconds: 0, gated: false }]
+    let step = |wave: &Wave| Step {
+        wave: Some(wave.name.clone()),
+        nodes: nodes.iter().filter(|node| wave.nodes.contains(*node)).cloned().collect(),
+        bake_seconds: if wave.is_passed { 0 } else { wave.bake_s },
+        gated: !wave.is_passed && (wave.is_gated || wave.is_void),
+    };
+    let is_left = |step: &Step, wave: &Wave| !step.nodes.is_empty() || (wave.is_void && !wave.is_passed);
+    let steps: Vec<Step> = waves
+        .iter()
+        .map(|wave| (step(wave), wave))
+        .filter(|(step, wave)| is_left(step, wave))
+        .map(|(s, _)| s)
+        .collect();
+    if steps.iter().all(|step| step.nodes.is_empty()) { Vec::new() } else { steps }
+}
+
+/// What a policy waits for before it goes on.
+fn held(outlook: &Outlook) -> Option<String> {
+    let said = || outlook.message.clone().unwrap_or_default();
+    match outlook.phase {
+        Phase::Frozen => Some("the policy freezes the DaemonSet".to_owned()),
+        Phase::Paused => Some(outlook.message.clone().unwrap_or_else(|| "the policy pauses rollouts".to_owned())),
+        Phase::Failed | Phase::WaitingForWindow | Phase::Baking | Phase::WaitingForPromotion => Some(said()),
+        Phase::Complete | Phase::Rolling | Phase::RollingBack => None,
+    }
+}
+
+fn excuse(excuse: Excuse) -> String {
+    match excuse {
+        Excuse::NodeNotReady => "it is not ready: its turn comes when it is back".to_owned(),
+        Excuse::PodNotReady => "its daemon is not available already now".to_owned(),
+    }
 }
 
 /// How long it takes, from how long present pods took to start.
@@ -370,9 +422,10 @@ fn estimate(
     let settle = set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or_default();
     let round = start_seconds.max(1).saturating_add(settle.into());
     let rounds = |nodes: usize, at_a_time: usize| i64::try_from(nodes.div_ceil(at_a_time.max(1))).unwrap_or(i64::MAX);
-    let of_step =
-        |step: &Step| rounds(step.nodes.len(), pace.at_a_time).saturating_mul(round).saturating_add(step.bake_seconds);
-    let updating = steps.iter().map(of_step).fold(0_i64, i64::saturating_add);
+    let of_step = |step: &Step| rounds(step.nodes.len(), pace.at_a_time).saturating_mul(round);
+    // Nothing waits for the last one.
+    let bakes = steps.iter().rev().skip(1).map(|step| step.bake_seconds);
+    let updating = steps.iter().map(of_step).chain(bakes).fold(0_i64, i64::saturating_add);
     let creating = rounds(gained, BURST_PODS).saturating_mul(round);
     Some(Estimate { seconds: updating.max(creating), start_seconds, pods: seen.len() })
 }

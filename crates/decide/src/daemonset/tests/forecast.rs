@@ -4,24 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Taint;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::super::*;
 use super::fixture::{Cluster, set, set_image};
+use super::policy::{governed, rolling};
 use crate::forecast::{Change, Forecast, forecast};
 
 fn foresee(cluster: &Cluster, wanted: &DaemonSet) -> Forecast {
-    let nodes: BTreeMap<String, &NodeView> = cluster.nodes.iter().map(|(k, v)| (k.clone(), v)).collect();
-    let pods: Vec<&PodView> = cluster.pods.values().collect();
-    let revisions: Vec<&ControllerRevision> = cluster.revisions.values().collect();
-    let observed = Observed {
-        nodes: &nodes,
-        pods: &pods,
-        revisions: &revisions,
-        namespace_nodes: cluster.namespace_nodes.as_ref(),
-        backoff: &cluster.backoff,
-        policy: None,
-    };
-    forecast(Some(&cluster.set), wanted, observed, cluster.now)
+    cluster.observe(|observed| forecast(Some(&cluster.set), wanted, observed, cluster.now))
 }
 
 fn names(list: &[crate::forecast::NodeWhy]) -> Vec<&str> {
@@ -94,6 +85,113 @@ fn what_asks_for_no_restart_restarts_nothing() {
     set_image(&mut next, "x:3");
     let seen = foresee(&cluster, &next);
     assert_eq!(seen.lost[0].why, "its pod is outdated, and none would start: the taint a:NoSchedule is not tolerated");
+}
+
+/// Six nodes in two zones under a policy, and the DaemonSet with another image.
+fn governed_by(policy: serde_json::Value) -> (Cluster, DaemonSet) {
+    let mut cluster = governed(&rolling(6), 6, policy);
+    for (at, node) in cluster.nodes.values_mut().enumerate() {
+        node.labels.insert("zone".into(), ["a", "b"][at % 2].into());
+    }
+    for pod in cluster.pods.values_mut() {
+        pod.ready_changed = pod.created.and_then(|at| at.checked_add(jiff::SignedDuration::from_secs(7)).ok());
+    }
+    let mut wanted = cluster.set.clone();
+    set_image(&mut wanted, "x:2");
+    (cluster, wanted)
+}
+
+/// Each step in one line.
+fn steps(forecast: &Forecast) -> Vec<String> {
+    let line = |step: &crate::forecast::Step| {
+        let gated = if step.gated { " gated" } else { "" };
+        format!("{}: {} +{}{gated}", step.wave.as_deref().unwrap_or("-"), step.nodes.join(" "), step.bake_seconds)
+    };
+    forecast.steps.iter().map(line).collect()
+}
+
+#[test]
+fn waves_come_in_order_with_what_each_waits_for() {
+    let waves = json!([{"name": "canary", "nodes": {"count": 1}, "bakeSeconds": 300}, {"name": "zones", "topologyKey": "zone"}]);
+    let (cluster, wanted) = governed_by(json!({"waves": waves}));
+    let seen = foresee(&cluster, &wanted);
+    assert_eq!(steps(&seen), ["canary: n-0 +300", "zones/a: n-2 n-4 +0", "zones/b: n-1 n-3 n-5 +0"]);
+    let estimate = seen.estimate.unwrap();
+    let rounds =
+        i64::try_from([1, 2, 3].map(|n: usize| n.div_ceil(seen.pace.at_a_time)).iter().sum::<usize>()).unwrap();
+    assert_eq!((estimate.start_seconds, estimate.seconds), (7, 300 + 7 * rounds));
+    assert_eq!((seen.held, seen.excused), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_forecast_of_a_wave_is_what_is_updated_first() {
+    let (mut cluster, wanted) =
+        governed_by(json!({"waves": [{"name": "canary", "nodes": {"percent": 30}, "gate": "Manual"}]}));
+    let seen = foresee(&cluster, &wanted);
+    assert_eq!(steps(&seen), ["canary: n-0 n-1 +0 gated", "rest: n-2 n-3 n-4 n-5 +0"]);
+    assert_eq!(seen.estimate, None, "it depends on a person");
+    cluster.set = wanted.clone();
+    for _ in 0..20 {
+        cluster.round();
+    }
+    assert_eq!(cluster.updated(), seen.steps[0].nodes);
+    let seen = foresee(&cluster, &wanted);
+    assert_eq!(steps(&seen), ["rest: n-2 n-3 n-4 n-5 +0"]);
+    assert_eq!(seen.held, ["wave canary is done and waits to be promoted"]);
+}
+
+#[test]
+fn a_wave_of_no_node_has_to_be_passed() {
+    let waves = json!([{"name": "gone", "nodes": {"selector": {"matchLabels": {"zone": "z"}}}}]);
+    let (cluster, wanted) = governed_by(json!({"waves": waves}));
+    let seen = foresee(&cluster, &wanted);
+    assert_eq!(steps(&seen), ["gone:  +0 gated", "rest: n-0 n-1 n-2 n-3 n-4 n-5 +0"]);
+    assert_eq!(seen.held, ["wave gone selects no node: correct the policy, or promote the wave"]);
+}
+
+#[test]
+fn sick_nodes_are_excused_by_a_policy_and_use_the_budget_up_without() {
+    let (mut cluster, wanted) = governed_by(json!({}));
+    cluster.pod_on("n-1").ready = false;
+    cluster.node_ready("n-4", false);
+    let seen = foresee(&cluster, &wanted);
+    let why: Vec<String> = seen.excused.iter().map(|n| format!("{}: {}", n.node, n.why)).collect();
+    assert_eq!(
+        why,
+        ["n-1: its daemon is not available already now", "n-4: it is not ready: its turn comes when it is back"]
+    );
+    assert_eq!((names(&seen.unavailable), restarted(&seen)), (vec![], vec!["n-1", "n-0", "n-2", "n-3", "n-5"]));
+    cluster.policy = None;
+    let seen = foresee(&cluster, &wanted);
+    assert_eq!((names(&seen.unavailable), names(&seen.excused)), (vec!["n-1", "n-4"], vec![]));
+}
+
+#[test]
+fn what_holds_a_rollout_up_is_said() {
+    for (policy, want) in [
+        (json!({"paused": true}), "the policy pauses rollouts"),
+        (json!({"frozen": true}), "the policy freezes the DaemonSet"),
+        (json!({"windows": [{"start": "15:00", "durationSeconds": 600}]}), "the next window opens at "),
+    ] {
+        let (cluster, wanted) = governed_by(policy.clone());
+        let seen = foresee(&cluster, &wanted);
+        assert!(seen.held.len() == 1 && seen.held[0].starts_with(want), "{policy}: {:?}", seen.held);
+        assert_eq!((seen.restarted(), seen.estimate), (6, None), "{policy}");
+        assert_eq!(foresee(&cluster, &cluster.set.clone()).held, Vec::<String>::new(), "nothing to do");
+    }
+}
+
+#[test]
+fn a_host_port_beside_itself_ends_no_rollout() {
+    let port = r#"{"updateStrategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}},
+        "template":{"spec":{"containers":[{"name":"c","image":"x:1","ports":[{"containerPort":80,"hostPort":80}]}]}}}"#;
+    let cluster = Cluster::settled(set(port), 2);
+    let mut wanted = cluster.set.clone();
+    set_image(&mut wanted, "x:2");
+    let seen = foresee(&cluster, &wanted);
+    assert!(seen.stuck.as_deref().is_some_and(|why| why.contains("hostPort")), "{:?}", seen.stuck);
+    assert_eq!(seen.estimate, None);
+    assert_eq!(foresee(&cluster, &cluster.set.clone()).stuck, None);
 }
 
 proptest! {
