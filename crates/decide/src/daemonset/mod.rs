@@ -358,8 +358,8 @@ fn decide(desired: &DaemonSet, observed: Observed<'_>, now: Timestamp, explains:
         let ahead = ahead.filter(|_| course.is_some_and(|c| c.memory.phase != Phase::RollingBack));
         rollout::decide(&scene, stands, &budget, course, ahead.as_ref(), &mut moves);
         moves.bound();
+        plan.actions.extend(moves.asks(&scene, ahead.is_some()));
         if course.is_some() {
-            plan.actions.extend(moves.asks(&scene));
             moves.look_again.into_iter().for_each(|at| plan.look_again(at));
         }
         plan.actions.extend(moves.delete.values().map(|pod| Action::DeletePod(Target::pod(pod))));
@@ -471,9 +471,10 @@ impl<'a> Moves<'a> {
         pod.deleting.is_some() || self.delete.contains_key(pod.name.as_str())
     }
 
-    /// Requests for images, and the end of those that nobody waits for any more.
-    fn asks(&self, scene: &Scene<'a>) -> Vec<Action> {
-        let idle = |p: &&PodView| p.pre_pull.is_some() && scene.gauge.is_current(p) && !self.is_doomed(p);
+    /// Requests for images, and the end of those that nobody waits for any more: the daemon is the new one, or no policy asks
+    /// for it now.
+    fn asks(&self, scene: &Scene<'a>, waits: bool) -> Vec<Action> {
+        let idle = |p: &&PodView| p.pre_pull.is_some() && !(waits && !scene.gauge.is_current(p)) && !self.is_doomed(p);
         let idle = scene.spots.pods().filter(idle).map(|pod| Action::PrePull(Target::pod(pod), None));
         let asked = self.ask.iter().map(|(pod, images)| Action::PrePull(Target::pod(pod), Some(images.clone())));
         asked.chain(idle).take(crate::limits::BURST_PODS).collect()

@@ -51,6 +51,8 @@ pub(super) struct Held {
     claims: BTreeMap<String, Action>,
     /// How many claimed pods have a hash.
     hashes: BTreeMap<String, usize>,
+    /// Claimed pods whose nodes were asked to pull images.
+    asked: BTreeSet<String>,
 }
 
 impl Held {
@@ -70,6 +72,9 @@ impl Held {
         };
         self.claims.extend(action.map(|action| (pod.name.clone(), action)));
         let is_claimed = matches!(claim, Claim::Owned | Claim::Adopt);
+        if is_claimed && pod.pre_pull.is_some() {
+            self.asked.insert(pod.name.clone());
+        }
         if let Some(hash) = pod.labels.get(HASH_LABEL).filter(|_| is_claimed) {
             match self.hashes.get_mut(hash) {
                 Some(count) => *count += 1,
@@ -83,6 +88,7 @@ impl Held {
     pub(super) fn remove(&mut self, name: &str, claimant: &Claimant<'_>) -> Option<Arc<PodView>> {
         let ByName(pod) = self.all.take(name)?;
         self.claims.remove(name);
+        self.asked.remove(name);
         let is_claimed = matches!(claim(claimant, &pod), Claim::Owned | Claim::Adopt);
         if let Some(hash) = pod.labels.get(HASH_LABEL).filter(|_| is_claimed)
             && let Some(count) = self.hashes.get_mut(hash)
@@ -98,6 +104,11 @@ impl Held {
     /// The writes that take and release pods.
     pub(super) fn claims(&self) -> impl Iterator<Item = &Action> {
         self.claims.values()
+    }
+
+    /// True when the node of a claimed pod was asked to pull images, which only a policy does.
+    pub(super) fn are_asked(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// True when a claimed pod has this hash.

@@ -7,7 +7,8 @@
 //! so does the time at which something changes there by itself. Another revision, or a clock that went back, makes it look at
 //! all of them.
 //!
-//! A fleet is for one spec of one DaemonSet, and makes no plan while the history of revisions is not in order. Then
+//! A fleet is for one spec of one DaemonSet, and makes no plan while the history of revisions is not in order or a policy that is
+//! gone has left its requests for images. Then
 //! [`Fleet::plan`] gives none: whoever asks takes [`super::plan`], and begins a new fleet.
 //!
 //! Invariants: its plan is that of [`super::plan`] for the same objects, byte for byte; to be told a thing twice does no harm;
@@ -180,6 +181,9 @@ impl Fleet {
         let gauge = Gauge::of(around.set, &history.hash, BTreeSet::new(), now);
         self.take_nodes(around);
         self.take_pods(&claimant);
+        if self.pods.are_asked() {
+            return None;
+        }
         let budget = Budget::of(around.set, self.desired);
         let mode = Mode::of(&budget);
         let is_new = self.basis.as_ref().is_none_or(|basis| !basis.holds(around, &gauge, mode));

@@ -72,6 +72,27 @@ fn who_is_asked_and_who_is_not() {
     }
 }
 
+#[test]
+fn who_no_policy_waits_for_is_told_so() {
+    type Change = fn(&mut Cluster);
+    let cases: [(&str, Change); 2] = [
+        ("a policy that no longer asks", |c| c.policy.as_mut().unwrap().spec.pre_pull = None),
+        ("no policy", |c| c.policy = None),
+    ];
+    for (what, change) in cases {
+        let mut cluster = cluster(4, ONE, json!({}));
+        cluster.round();
+        assert_eq!(cluster.pods.values().filter(|pod| pod.pre_pull.is_some()).count(), 2);
+        // Nothing is replaced, which would end the requests too.
+        cluster.set.spec.as_mut().unwrap().update_strategy =
+            serde_json::from_value(json!({"type": "OnDelete"})).unwrap();
+        change(&mut cluster);
+        assert_eq!(asks(&cluster.round()), ["d-0001 -", "d-0002 -"], "{what}");
+        assert!(cluster.pods.values().all(|pod| pod.pre_pull.is_none()), "{what}");
+        assert_eq!(asks(&cluster.round()), Vec::<String>::new(), "{what}");
+    }
+}
+
 fn list(cluster: &mut Cluster, image: &str) {
     cluster.nodes.values_mut().for_each(|node| node.images.extend([(image.to_owned(), 1)]));
 }
