@@ -13,13 +13,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
-use super::node_status::{Facts, essence, status};
+use super::node_status::{Facts, changed, essence, status};
 use super::reconnect::Reconnect;
+use super::unread::unread;
 use super::{Agent, facts};
 use crate::runtime::Runtime;
 
@@ -155,12 +156,17 @@ impl Keeper {
             return;
         }
         let name = &agent.options.node_name;
-        let patch = Patch::Strategic(json!({"status": status}));
-        match self.nodes.patch_status(name, &PatchParams::default(), &patch).await {
-            Ok(node) => {
-                self.node = Some(node);
+        let told = self.told.as_ref().filter(|_| !due);
+        let patch = Patch::Strategic(json!({"status": changed(&status, told)}));
+        let request =
+            Request::new(self.nodes.resource_url()).patch_subresource("status", name, &PatchParams::default(), &patch);
+        match unread(&agent.client, request).await {
+            Ok(()) => {
                 self.told = Some(essence(&status));
                 self.told_at = Some(now);
+                if let Some(node) = &mut self.node {
+                    node.status = Some(status);
+                }
             }
             // The watch sees a deletion and registers again; all else is tried at the next tick.
             Err(error) => tracing::debug!("status of node {name}: {error}"),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
 
 use super::facts::Capacity;
 use crate::runtime::ImageInfo;
@@ -142,9 +143,35 @@ pub(super) fn essence(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// The fields to write after the essence `told` was written; all of them where nothing was. Conditions always are among them,
+/// for their heartbeat: what changes seldom (addresses, images) is most of a status, and each image that comes or goes would
+/// send all of it.
+pub(super) fn changed(status: &NodeStatus, told: Option<&NodeStatus>) -> Value {
+    let value = |status: &NodeStatus| serde_json::to_value(status).unwrap_or_default();
+    let mut all = value(status);
+    let (Some(told), Value::Object(fields)) = (told.map(value), &mut all) else { return all };
+    fields.retain(|name, field| name == "conditions" || told.get(name) != Some(field));
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_changed_is_written_and_conditions() {
+        let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let old = status(&facts(&[]), None, Timestamp::UNIX_EPOCH);
+        let told = essence(&old);
+        assert_eq!(changed(&old, None), serde_json::to_value(&old).unwrap());
+        assert_eq!(fields(&changed(&old, Some(&told))), ["conditions"]);
+        let mut new = old.clone();
+        new.images = Some(vec![ContainerImage { names: Some(vec!["x:1".to_owned()]), size_bytes: Some(1) }]);
+        let patch = changed(&new, Some(&told));
+        assert_eq!(fields(&patch), ["conditions", "images"]);
+        assert_eq!(patch["images"][0]["names"][0], "x:1");
+        assert_eq!(patch["conditions"].as_array().unwrap().len(), 4);
+    }
 
     fn facts(pressure: &[Condition]) -> Facts {
         let (capacity, info, addresses, hostname, images) = Default::default();
