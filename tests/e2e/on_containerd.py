@@ -1,6 +1,6 @@
 """A machine whose containers are containerd's: it joins, runs daemons and pods as any other does, and neither the agent's death nor
-containerd's is noticed by them. containerd has all it needs in a folder of its own; the machine's own is not touched."""
-import glob, json, os, signal, subprocess, time
+containerd's is noticed by them. containerd has all it needs in a folder of its own; the machine's own is not touched. At the end the machine leaves, and containerd has no more of it."""
+import glob, hashlib, json, os, signal, subprocess, time
 
 import faults, host, images, shapes, streams
 from chapter import apply_text, gone_from_the_machine, ready_on
@@ -207,6 +207,7 @@ def play(report, everynode, tools, folder, archives):
         streams.play(report, named, folder)
         report.case("containerd: crash loop backs off", faults.crash_loop_backs_off, w.k, w.p.data("agent"))
         shapes.play(report, w.k, folder, w.p.data("agent"), on="containerd: ", skipped=not_here())
+        report.case("containerd: the machine leaves", leaves, w)
     finally:
         if report.failed > before:
             w.words()
@@ -284,3 +285,30 @@ def daemons(w):
     holds("told to stop first", os.path.exists(os.path.join(w.out, new["metadata"]["name"])))
     gone_from_the_machine([new["metadata"]["uid"]])
     until("no links to its logs", lambda: not glob.glob("/var/log/containers/contained-*") + glob.glob("/var/log/containers/of-the-host-*"))
+
+
+def leaves(w):
+    """Daemons that run are not made twice by another runtime, and end with `uninstall`; what is not ours stays."""
+    k, c, p, data = w.k, w.c, w.p, w.p.data("agent")
+    apply_text(k, DAEMON.replace("OUT", w.out))
+    uids = [ready_on(k, f"app={app}", [NODE])[0]["metadata"]["uid"] for app in ("contained", "of-the-host")]
+    holds("another's container", c.ctr("run", "-d", PAUSE, "not-ours").returncode == 0)
+    p.kill("agent")
+    other = [w.everynode, "agent", "--data-dir", data, "--node-name", NODE, "--server", f"https://127.0.0.1:{w.port}"]
+    said = run([*other, "--container-runtime-endpoint", "embedded"], check=False)
+    holds("another runtime is refused", said.returncode == 1 and "2 pods of this node run on the runtime behind" in said.stderr, said.stderr)
+    remove = [w.everynode, "uninstall", "--data-dir", data]
+    c.kill()
+    said = run(remove, check=False)
+    holds("without containerd nothing is said to be gone", said.returncode == 1 and "does not answer" in said.stderr
+          and "start it and run this again" in said.stderr and all(map(host.in_pod, uids)), said.stderr)
+    c.start()
+    said = run(remove).stdout
+    holds("it says what it removed", f"removed {data}" in said and f"node {NODE}" in said, said)
+    gone_from_the_machine(uids)
+    equal("containers of containerd", c.ctr("containers", "ls", "-q").stdout.split(), ["not-ours"])
+    instance = hashlib.sha256(data.encode()).hexdigest()[:8]
+    equal("cgroups", host.cgroup_dirs(f"everynode-{instance}"), [])
+    equal("links to logs", [l for l in glob.glob("/var/log/containers/*") if not os.path.exists(l)], [])
+    equal("data", os.path.exists(data), False)
+    equal("twice is harmless", run(remove).stdout.splitlines()[-1], "Nothing of everynode is left.")

@@ -20,7 +20,7 @@ use crate::flags::AgentArgs;
 use crate::join::Member;
 use crate::pod_network::NetworkArgs;
 use crate::up::state::Layout;
-use crate::{client, join, logging, preflight, signals};
+use crate::{client, join, logging, preflight, runtime_record, signals};
 
 /// Pods of a node that was given no range.
 pub(crate) const POD_CIDR: &str = "10.42.0.0/24";
@@ -69,8 +69,11 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     if let Some(member) = way.member {
         tokio::spawn(member.stay(shutdown.clone()));
     }
-    match runtime_socket(&args.container_runtime_endpoint, &own.run_dir)? {
+    let socket = runtime_socket(&args.container_runtime_endpoint, &own.run_dir)?;
+    runtime_record::check(&layout, &name, socket.as_deref()).await?;
+    match socket {
         Some(socket) => {
+            runtime_record::write(&layout, &name, &socket)?;
             let runtime = Cri::open(cri::Options::new(socket, &layout.instance(), &name)).await?;
             node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
         }

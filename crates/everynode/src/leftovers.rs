@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use node::images::{PullNetwork, RegistryConfig};
 use node::machine::NodeNet;
-use node::runtime::Runtime as _;
+use node::runtime::Runtime;
 
-use crate::agent;
 use crate::pod_network::NetworkArgs;
 use crate::up::state::Layout;
+use crate::{agent, runtime_record};
 
 /// What servers, agents and `up` make in the data directory; the lock of `up` goes last.
 const ENTRIES: [&str; 9] =
@@ -43,6 +43,13 @@ pub(crate) fn remove_data(layout: &Layout) -> Result<()> {
 
 /// Stops and removes the pods of one node, from inside its network namespace where there is one: the pods' links are there.
 pub(crate) async fn clear_node(layout: &Layout, network: Option<&NodeNet>, name: &str) -> Result<()> {
+    if let Some(socket) = runtime_record::read(layout, name)? {
+        let runtime = runtime_record::open(layout, name, &socket).await?;
+        let logs = log_directories(&runtime).await;
+        runtime.clear().await?;
+        logs.iter().try_for_each(|path| remove_entry(path))?;
+        runtime_record::remove(layout, name)?;
+    }
     let (layout, name) = (layout.clone(), name.to_owned());
     let netns = network.map(|n| n.netns_path.clone()).filter(|path| path.exists());
     let work = move || -> Result<()> {
@@ -65,7 +72,7 @@ pub(crate) async fn clear_node(layout: &Layout, network: Option<&NodeNet>, name:
 }
 
 /// Where the pods of a runtime log.
-async fn log_directories(runtime: &agent::Machine) -> Vec<PathBuf> {
+async fn log_directories(runtime: &impl Runtime) -> Vec<PathBuf> {
     let pods = runtime.list_pod_sandboxes().await.unwrap_or_default();
     let directories = pods.into_iter().map(|pod| pod.config.log_directory);
     directories.filter(|path| path.starts_with(POD_LOGS) && path != Path::new(POD_LOGS)).collect()

@@ -28,6 +28,7 @@ mod preflight;
 mod private_file;
 mod reasons;
 mod registries;
+mod runtime_record;
 mod serve;
 mod signals;
 mod tail_logs;

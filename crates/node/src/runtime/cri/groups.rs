@@ -49,6 +49,21 @@ impl Shared {
         };
         drop(tokio::task::spawn_blocking(removing).await);
     }
+
+    /// Removes the node's group, and the one above it, if no pod is left in them.
+    pub(super) async fn remove_node_groups(&self) {
+        let Some(groups) = self.groups.clone().filter(|_| !self.configuration.systemd) else { return };
+        let node = self.options.cgroup.clone();
+        let removing = move || {
+            let above = node.parent().filter(|above| *above != Path::new("/"));
+            if groups.remove_if_empty(&node)
+                && let Some(above) = above
+            {
+                groups.remove_if_empty(above);
+            }
+        };
+        drop(tokio::task::spawn_blocking(removing).await);
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ pub struct Options {
     pub log_files_max: usize,
     /// How often logs are looked at.
     pub log_look_every: Duration,
+    /// How long a runtime that does not answer yet is waited for.
+    pub start_max: Duration,
 }
 
 impl Options {
@@ -93,6 +95,7 @@ impl Options {
             log_bytes_max: embedded.log_bytes_max,
             log_files_max: embedded.log_files_max,
             log_look_every: LOG_LOOK_EVERY,
+            start_max: START_MAX,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Cri {
     /// It does not answer, or does not speak this interface. The text says what to do.
     pub async fn open(options: Options) -> Result<Self, RuntimeError> {
         let client = Client::new(&options.socket)?;
-        let version = first_answer(&client).await?;
+        let version = first_answer(&client, options.start_max).await?;
         let configuration = configuration(&client).await?;
         let version = format!("{}://{}", version.runtime_name, version.runtime_version);
         let shared = Arc::new(Shared {
@@ -147,10 +150,26 @@ impl Cri {
             vec![tokio::spawn(events::watch(Arc::clone(&shared))), tokio::spawn(rotation::keep(Arc::clone(&shared)))];
         Ok(Self { shared, tasks })
     }
+
+    /// Ends and removes all pods of this node, and its control groups. What others made with the same runtime stays.
+    ///
+    /// # Errors
+    /// The first that could not be removed; the others are.
+    pub async fn clear(&self) -> Result<(), RuntimeError> {
+        let mut result = Ok(());
+        for sandbox in self.shared.sandboxes().await? {
+            let removed = self.remove_pod_sandbox(&SandboxId(sandbox.id)).await;
+            if result.is_ok() {
+                result = removed;
+            }
+        }
+        self.shared.remove_node_groups().await;
+        result
+    }
 }
 
 /// What the runtime is, once it answers.
-async fn first_answer(client: &Client) -> Result<proto::VersionResponse, RuntimeError> {
+async fn first_answer(client: &Client, start_max: Duration) -> Result<proto::VersionResponse, RuntimeError> {
     let began = Instant::now();
     let mut told = false;
     loop {
@@ -162,7 +181,7 @@ async fn first_answer(client: &Client) -> Result<proto::VersionResponse, Runtime
         let error = client.error(Some(ANSWER_MAX), &status);
         // One that starts serves nothing at first, then says that it is not ready.
         let starts = matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown);
-        if !starts || began.elapsed() >= START_MAX {
+        if !starts || began.elapsed() >= start_max {
             let hint =
                 "is it running, and is its cri plugin enabled (disabled_plugins in /etc/containerd/config.toml)?";
             return Err(RuntimeError::Failed(format!("{error}; {hint}")));
