@@ -69,6 +69,13 @@ spec:
       terminationGracePeriodSeconds: 1
       containers: [{name: c, image: "fluent/fluentd:v1.16", command: [sleep, "4020"]}]
 """
+POLICY = """
+---
+apiVersion: everynode.dev/v1alpha1
+kind: RolloutPolicy
+metadata: {name: contained}
+spec: {targets: {names: [contained]}, prePull: {}}
+"""
 DEBUG = {"spec": {"ephemeralContainers": [{
     "name": "look", "image": "nginx:1.27", "targetContainerName": "c",
     "command": ["sh", "-c", "cat /proc/[0-9]*/cmdline | busybox tr '\\0' ' '; cat /start; exit 4"]}]}}
@@ -191,7 +198,7 @@ def processes(k):
     return found
 
 
-def play(report, everynode, tools, folder, archives):
+def play(report, everynode, tools, folder, archives, held):
     name = "a machine joins: containerd"
     folder = os.path.join(folder, "on-containerd")
     os.makedirs(folder)
@@ -203,6 +210,7 @@ def play(report, everynode, tools, folder, archives):
         if not report.case(name, w.joins, archives):
             return
         report.case("containerd: daemons from start to end", daemons, w)
+        report.case("containerd: the old daemon runs until the image is there", the_image_comes_first, w, held)
         named = Client("own CLI, containerd", w.k.argv, w.k.kubeconfig)
         streams.play(report, named, folder)
         report.case("containerd: crash loop backs off", faults.crash_loop_backs_off, w.k, w.p.data("agent"))
@@ -212,6 +220,7 @@ def play(report, everynode, tools, folder, archives):
         if report.failed > before:
             w.words()
         w.close()
+        held.stop()
 
 
 def not_here():
@@ -285,6 +294,33 @@ def daemons(w):
     holds("told to stop first", os.path.exists(os.path.join(w.out, new["metadata"]["name"])))
     gone_from_the_machine([new["metadata"]["uid"]])
     until("no links to its logs", lambda: not glob.glob("/var/log/containers/contained-*") + glob.glob("/var/log/containers/of-the-host-*"))
+
+
+def the_image_comes_first(w, held):
+    """A policy that asks for it: containerd pulls the new image while the old daemon runs."""
+    k, image = w.k, f"127.0.0.1:{held.port}/slow/nginx:1"
+    apply_text(k, DAEMON.replace("OUT", w.out) + POLICY)
+    before = processes(k)
+    until("the revision is known to be good", lambda: phase(k) == "Complete")
+    container = {"name": "c", "image": image, "imagePullPolicy": "IfNotPresent"}
+    k.out("patch", "ds", "contained", "-p", json.dumps({"spec": {"template": {"spec": {"containers": [container]}}}}))
+    pulled = lambda: [(c["reason"], c["message"]) for p in k.json("get", "pods", "-l", "app=contained")["items"]
+                      for c in p["status"]["conditions"] if c["type"] == "everynode.dev/PrePulled"]
+    until("the node pulls", lambda: pulled() == [("Pulling", image)])
+    time.sleep(3)
+    equal("the daemon runs on", processes(k), before)
+    held.let.set()
+    until("rolled out", lambda: phase(k) == "Complete" and ready_on(k, "app=contained", [NODE])[0]["spec"]["containers"][0]["image"] == image)
+    k.out("delete", "rolloutpolicy", "contained")
+    k.out("delete", "daemonset", "contained", "of-the-host")
+    until("its containers are gone", lambda: not w.c.ctr("containers", "ls", "-q").stdout.split())
+
+
+def phase(k):
+    """Where the rollout is, by the policy's status."""
+    sets = k.json("get", "rolloutpolicy", "contained").get("status", {}).get("daemonSets", [])
+    current = k.json("get", "daemonset", "contained")
+    return sets[0]["phase"] if sets and current["status"].get("observedGeneration") == current["metadata"]["generation"] else None
 
 
 def leaves(w):

@@ -84,7 +84,8 @@ def main():
         if only in "a machine joins: systemd":
             units.play(report, everynode, folder, archives["fluent/fluentd:v1.16"])
         if only in "a machine joins: containerd":
-            on_containerd.play(report, everynode, TOOLS, folder, list(archives.values()))
+            registry.push(archives["nginx:1.10.0"], "slow/nginx:1")
+            on_containerd.play(report, everynode, TOOLS, folder, list(archives.values()), images.HeldRegistry(registry.port, free_port()))
         if only in "machines":
             machines.play(report, everynode, folder, [archives["fluent/fluentd:v1.16"]])
         if only in "fault run":

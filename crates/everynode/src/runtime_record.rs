@@ -4,6 +4,7 @@
 //! - It is written before the first pod is made, so that no pod of another runtime is overlooked.
 //! - A runtime that does not answer is never taken for one without pods.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,10 +61,17 @@ pub(crate) async fn open(layout: &Layout, node: &str, socket: &Path) -> Result<C
     })
 }
 
+/// True when both paths lead to one socket: /var/run mostly is another name of /run.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    a == b || file(a).is_some_and(|one| file(b) == Some(one))
+}
+
 /// Fails if the node has pods on a runtime that is not the one behind `socket`: they would be made a second time. What
 /// has ended there is removed.
 pub(crate) async fn check(layout: &Layout, node: &str, socket: Option<&Path>) -> Result<()> {
-    let Some(before) = read(layout, node)?.filter(|before| Some(before.as_path()) != socket) else { return Ok(()) };
+    let is_other = |before: &PathBuf| !socket.is_some_and(|socket| is_same(before, socket));
+    let Some(before) = read(layout, node)?.filter(is_other) else { return Ok(()) };
     let runtime = open(layout, node, &before).await?;
     let pods = runtime.list_pod_sandboxes().await?.into_iter().filter(|pod| pod.ready).count();
     if pods > 0 {
@@ -94,6 +102,10 @@ mod tests {
         check(&layout, "n-1", Some(&socket)).await.unwrap();
         let text = format!("{:#}", check(&layout, "n-1", None).await.unwrap_err());
         assert!(text.contains("gone.sock") && text.contains("start it and run this again"), "{text}");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = dir.path().join("link.sock");
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        check(&layout, "n-1", Some(&link)).await.unwrap();
         remove(&layout, "n-1").unwrap();
         check(&layout, "n-1", None).await.unwrap();
     }

@@ -351,7 +351,7 @@ daemonset.apps/d would be changed
         seen.excused = vec![NodeWhy { node: "n-2".to_owned(), why: "it is not ready".to_owned() }];
         seen.estimate = None;
         let tail = |seen: &Forecast| text(&target(), seen).split_once("of 3):\n").unwrap().1.to_owned();
-        let want = "    1. canary: n-0; watched for 5m\n    2. gone: no node; then you promote it\n    3. rest: n-1\n  \
+        let want = "    1. canary: n-0; watched for 5m0s\n    2. gone: no node; then you promote it\n    3. rest: n-1\n  \
                     1 node is not waited for:\n    n-2: it is not ready\n";
         assert_eq!(tail(&seen), format!("{want}  how long it takes depends on when you promote it\n"));
         seen.held = vec!["the policy pauses rollouts".to_owned()];

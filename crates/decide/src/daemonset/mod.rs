@@ -474,7 +474,7 @@ impl<'a> Moves<'a> {
     /// Requests for images, and the end of those that nobody waits for any more: the daemon is the new one, or no policy asks
     /// for it now.
     fn asks(&self, scene: &Scene<'a>, waits: bool) -> Vec<Action> {
-        let idle = |p: &&PodView| p.pre_pull.is_some() && !(waits && !scene.gauge.is_current(p)) && !self.is_doomed(p);
+        let idle = |p: &&PodView| p.pre_pull.is_some() && (!waits || scene.gauge.is_current(p)) && !self.is_doomed(p);
         let idle = scene.spots.pods().filter(idle).map(|pod| Action::PrePull(Target::pod(pod), None));
         let asked = self.ask.iter().map(|(pod, images)| Action::PrePull(Target::pod(pod), Some(images.clone())));
         asked.chain(idle).take(crate::limits::BURST_PODS).collect()
