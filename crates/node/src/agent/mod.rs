@@ -218,6 +218,8 @@ pub(crate) struct Agent<R> {
     ending: Mutex<Option<power::Ending>>,
     /// The Node's status has changed.
     pub(crate) node_changed: tokio::sync::Notify,
+    /// Cancelled once it is known which pods are here: whoever asks about one before is not told that it is not.
+    pub(crate) pods_known: CancellationToken,
     /// Wakes all workers.
     pub(crate) nudge: tokio::sync::Notify,
 }
@@ -317,6 +319,7 @@ pub async fn run<R: Runtime>(
         evictions: Mutex::default(),
         ending: Mutex::default(),
         node_changed: tokio::sync::Notify::new(),
+        pods_known: CancellationToken::new(),
         nudge: tokio::sync::Notify::new(),
     });
     tracing::info!(node = %agent.options.node_name, runtime = %agent.runtime.version(), "the agent starts");

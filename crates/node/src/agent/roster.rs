@@ -69,6 +69,7 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
                     if whole {
                         roster.delete_orphans(&statics);
                         statics.say(agent);
+                        agent.pods_known.cancel();
                     }
                 }
                 Some(Err(error)) => {
@@ -101,6 +102,7 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
             () = &mut kept_after, if !listed => {
                 listed = true;
                 roster.take_kept().await;
+                agent.pods_known.cancel();
             }
             Some(done) = roster.workers.join_next(), if !roster.workers.is_empty() => {
                 match done {

@@ -60,10 +60,15 @@ fn plain(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// Keeps the tunnel open until shutdown; none where the agent has no client for it.
+/// Keeps the tunnel open until shutdown; none where the agent has no client for it. An agent that starts knows its pods
+/// first: until then the API server says that the node is not connected, and not that a pod is not here.
 pub(crate) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
     let Some(client) = &agent.tunnel else { return };
     let node = &agent.options.node_name;
+    tokio::select! {
+        () = agent.shutdown.cancelled() => return,
+        () = agent.pods_known.cancelled() => {}
+    }
     let (mut wait, mut logged) = (RETRY_AFTER, false);
     loop {
         let begin = tokio::time::Instant::now();
