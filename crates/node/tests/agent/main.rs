@@ -5,6 +5,7 @@ mod pre_pull;
 mod pressure;
 mod reboot;
 mod static_pods;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +55,12 @@ impl World {
     }
 
     async fn start_agent(&mut self) {
+        let (options, client) = self.agent_parts().await;
+        self.run_agent(options, client);
+    }
+
+    /// What the agent is started with.
+    async fn agent_parts(&self) -> (Options, Client) {
         let data = self.dir.path().join("data");
         let text = server::pki::node_kubeconfig(&data, "n-1", &self.url).unwrap();
         let config = kube::config::Kubeconfig::from_yaml(&text).unwrap();
@@ -63,9 +70,13 @@ impl World {
         options.pod_log_dir = self.dir.path().join("logs");
         options.labels.insert("topology.kubernetes.io/zone".to_owned(), "z-1".to_owned());
         (self.change)(&mut options);
+        (options, client)
+    }
+
+    fn run_agent(&mut self, options: Options, clients: impl Into<node::agent::Clients> + Send + 'static) {
         let (stop, runtime) = (CancellationToken::new(), Arc::clone(&self.runtime));
         let token = stop.clone();
-        let task = tokio::spawn(async move { node::agent::run(options, client, runtime, token).await.unwrap() });
+        let task = tokio::spawn(async move { node::agent::run(options, clients, runtime, token).await.unwrap() });
         self.agent = Some((stop, task));
     }
 

@@ -282,6 +282,19 @@ fn write(cluster: &mut Cluster, plan: &Plan, count: usize) {
     }
 }
 
+#[test]
+fn requests_that_a_policy_left_are_ended_by_a_look_at_everything() {
+    let mut cluster = Cluster::settled(set("{}"), 3);
+    let mut follower = Follower::default();
+    assert!(follower.plan(&cluster).is_some());
+    let request = crate::pre_pull::Request { images: "x:2".into(), since: None, done: false, trouble: None };
+    cluster.pod_on("n-1").pre_pull = Some(Box::new(request));
+    assert_eq!(follower.plan(&cluster), None);
+    assert!(cluster.plan().actions.iter().any(|action| matches!(action, Action::PrePull(_, None))));
+    cluster.pod_on("n-1").pre_pull = None;
+    assert!(follower.plan(&cluster).is_some(), "the request is gone");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
