@@ -1,5 +1,6 @@
 """A machine whose containers are containerd's: it joins, runs daemons and pods as any other does, and neither the agent's death nor
-containerd's is noticed by them. containerd has all it needs in a folder of its own; the machine's own is not touched. At the end the machine leaves, and containerd has no more of it."""
+containerd's is noticed by them. containerd has all it needs in a folder of its own; the machine's own is not touched. At the end the machine
+leaves, and containerd has no more of it."""
 import glob, hashlib, json, os, signal, subprocess, time
 
 import faults, host, images, shapes, streams
@@ -170,6 +171,9 @@ class World:
         p.start("server", [self.everynode, "server", "--data-dir", p.data("server"), "--listen", f"0.0.0.0:{self.port}"])
         until("the server is ready", lambda: os.path.exists(k.kubeconfig) and k.out("get", "--raw", "/readyz") == "ok")
         token = run([self.everynode, "token", "create", "--data-dir", p.data("server")]).stdout.strip()
+        self.agent(f"unix://{self.folder}/mistyped.sock", "--token", token)
+        until("it waits for a runtime", lambda: "waiting for it" in p.log("agent"))
+        p.kill("agent")
         self.agent(f"unix://{c.socket}", "--token", token)
         ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status} {.status.nodeInfo.containerRuntimeVersion}"
         until("the node is ready, on containerd", lambda: k.out("get", "node", NODE, "-o", ready).startswith("True containerd://"))
@@ -274,6 +278,18 @@ def daemons(w):
     c.start()
     until("logs and a command by the next containerd", answers)
     equal("the daemons, with the next containerd", processes(k), before)
+
+    if w.usual:
+        # As after a boot: the agent is first.
+        p.kill("agent")
+        c.kill()
+        os.unlink(c.socket)
+        waits = p.log("agent").count("waiting for it")
+        w.agent("auto")
+        until("the agent waits for the runtime that its pods are on", lambda: p.log("agent").count("waiting for it") > waits)
+        c.start()
+        until("logs and a command by both", answers)
+        equal("the daemons, with agent and containerd begun anew", processes(k), before)
 
     # An update: the old one ends in its own time, the new one begins by the new image.
     uid = k.json("get", "pod", pod)["metadata"]["uid"]

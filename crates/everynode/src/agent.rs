@@ -69,12 +69,18 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     if let Some(member) = way.member {
         tokio::spawn(member.stay(shutdown.clone()));
     }
-    let socket = runtime_socket(&args.container_runtime_endpoint, &own.run_dir)?;
+    // One that is damaged is told of by the check.
+    let before = runtime_record::read(&layout, &name).ok().flatten();
+    let socket = runtime_socket(&args.container_runtime_endpoint, &own.run_dir, before.as_deref())?;
     runtime_record::check(&layout, &name, socket.as_deref()).await?;
     match socket {
         Some(socket) => {
+            let opened = Cri::open(cri::Options::new(socket.clone(), &layout.instance(), &name)).await;
+            let runtime = match before {
+                Some(_) => opened.with_context(|| runtime_record::advice(&layout, &name, &socket))?,
+                None => opened?,
+            };
             runtime_record::write(&layout, &name, &socket)?;
-            let runtime = Cri::open(cri::Options::new(socket, &layout.instance(), &name)).await?;
             node::agent::run(options, way.clients, Arc::new(runtime), shutdown).await?;
         }
         None => {
@@ -87,9 +93,10 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
 }
 
 /// The socket of the node's runtime; None is the runtime of this binary. Pods that the latter runs would be made a second
-/// time by another one.
-fn runtime_socket(endpoint: &Endpoint, run_dir: &Path) -> Result<Option<PathBuf>> {
-    let Some(socket) = endpoint.socket() else { return Ok(None) };
+/// time by another one. A runtime that the node has been on is not gone because its socket is not there yet.
+fn runtime_socket(endpoint: &Endpoint, run_dir: &Path, before: Option<&Path>) -> Result<Option<PathBuf>> {
+    let before = before.filter(|_| *endpoint == Endpoint::Auto).map(Path::to_path_buf);
+    let Some(socket) = endpoint.socket().or(before) else { return Ok(None) };
     let pods = std::fs::read_dir(run_dir.join("pods")).map(|pods| pods.count()).unwrap_or_default();
     if pods == 0 {
         return Ok(Some(socket));
@@ -190,13 +197,22 @@ mod tests {
     fn pods_of_one_runtime_are_not_made_by_another() {
         let dir = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Socket("/run/containerd/containerd.sock".into());
-        let socket = |endpoint| runtime_socket(endpoint, dir.path());
+        let socket = |endpoint| runtime_socket(endpoint, dir.path(), None);
         assert_eq!(socket(&endpoint).unwrap().as_deref(), Some(Path::new("/run/containerd/containerd.sock")));
         assert_eq!(socket(&Endpoint::Embedded).unwrap(), None);
         std::fs::create_dir_all(dir.path().join("pods/a")).unwrap();
         let text = socket(&endpoint).unwrap_err().to_string();
         assert!(text.starts_with("1 pods of this node run on the embedded runtime"), "{text}");
         assert_eq!(socket(&Endpoint::Auto).unwrap(), None);
+    }
+
+    #[test]
+    fn a_node_stays_on_the_runtime_that_it_is_on_while_that_starts() {
+        let (dir, before) = (tempfile::tempdir().unwrap(), Path::new("/run/x.sock"));
+        let socket = |endpoint: &Endpoint| runtime_socket(endpoint, dir.path(), Some(before)).unwrap();
+        // What is at the usual place on this machine comes first.
+        assert_eq!(socket(&Endpoint::Auto), Endpoint::Auto.socket().or(Some(before.into())));
+        assert_eq!(socket(&Endpoint::Embedded), None, "who says so is told of pods that run there");
     }
 
     #[test]
