@@ -32,6 +32,7 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod taint;
+pub mod unmanaged;
 pub mod validate;
 pub mod yaml;
 

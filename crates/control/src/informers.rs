@@ -1,7 +1,7 @@
 //! One informer per kind: keeps the picture of the cluster and wakes the keys that a change concerns.
 //!
 //! Invariants: a change wakes no more than it may concern: a pod its controller, its node and the scheduler; a node
-//! those sets whose answer about it may differ. Managed fields are dropped before anything is kept.
+//! those sets whose answer about it may differ. Managed fields are not even read.
 //!
 //! Absent: what is done about a key.
 
@@ -35,6 +35,7 @@ use crate::hub::Hub;
 use crate::key::Key;
 use crate::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
 use crate::roster::Source;
+use crate::unmanaged::Unmanaged;
 use crate::watch::{Seen, follow, follow_if_had, follow_where};
 use crate::world::World;
 use crate::{daemonset, readiness, replicaset, scheduler, wire};
@@ -119,10 +120,8 @@ impl Starter<'_> {
     {
         self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
-        let seen = move |mut seen: Seen<K>| {
-            if let Seen::Applied(object) = &mut seen {
-                object.meta_mut().managed_fields = None;
-            }
+        let seen = move |seen: Seen<Unmanaged<K>>| {
+            let seen = seen.bare();
             own(&hub, kind, &seen, |k| k.meta());
             let listed = matches!(seen, Seen::Listed(..));
             on(&hub, seen);
@@ -146,10 +145,8 @@ impl Starter<'_> {
     {
         self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
-        let seen = move |mut seen: Seen<K>| {
-            if let Seen::Applied(object) = &mut seen {
-                object.meta_mut().managed_fields = None;
-            }
+        let seen = move |seen: Seen<Unmanaged<K>>| {
+            let seen = seen.bare();
             let listed = matches!(seen, Seen::Listed(..));
             on(&hub, seen);
             if let Some(ready) = ready.take_if(|_| listed) {
@@ -165,9 +162,9 @@ impl Starter<'_> {
     fn policies(&mut self) {
         self.waited += 1;
         let (hub, mut ready) = (self.hub.clone(), Some(self.ready.clone()));
-        let seen = move |seen: Seen<RolloutPolicy>| {
+        let seen = move |seen: Seen<Unmanaged<RolloutPolicy>>| {
             let listed = matches!(seen, Seen::Listed(..));
-            on_policy::seen(&hub, seen);
+            on_policy::seen(&hub, seen.bare());
             if let Some(ready) = ready.take_if(|_| listed) {
                 ready.add_permits(1);
             }

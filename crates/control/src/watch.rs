@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::key::Key;
 use crate::limits::LACKING_RETRY_MAX;
 use crate::rights::Right;
+use crate::unmanaged::Unmanaged;
 
 /// What was seen.
 pub(crate) enum Seen<K> {
@@ -31,6 +32,17 @@ pub(crate) enum Seen<K> {
     Gone(Key),
     /// All objects have been reported; those not named here are gone. The list was begun at this time.
     Listed(BTreeSet<Key>, Instant),
+}
+
+impl<K> Seen<Unmanaged<K>> {
+    /// It, of the object itself.
+    pub(crate) fn bare(self) -> Seen<K> {
+        match self {
+            Seen::Applied(object) => Seen::Applied(Box::new(object.0)),
+            Seen::Gone(key) => Seen::Gone(key),
+            Seen::Listed(names, began) => Seen::Listed(names, began),
+        }
+    }
 }
 
 /// What the server said when it refused.

@@ -13,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::key::Key;
-use crate::unmanaged;
 
 /// Metadata of an answer; the rest is not read.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    #[serde(default, deserialize_with = "unmanaged::metadata")]
+    #[serde(default, deserialize_with = "api::unmanaged::metadata")]
     metadata: ObjectMeta,
 }
 

@@ -8,19 +8,17 @@ use kube::core::DynamicResourceScope;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
 
-use crate::unmanaged;
-
 /// An object of which only the metadata is read.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Metadata {
-    #[serde(default, deserialize_with = "unmanaged::metadata")]
+    #[serde(default, deserialize_with = "api::unmanaged::metadata")]
     pub(super) metadata: ObjectMeta,
 }
 
 /// A lease of which only the last renewal is read.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Renewed {
-    #[serde(default, deserialize_with = "unmanaged::metadata")]
+    #[serde(default, deserialize_with = "api::unmanaged::metadata")]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: RenewedSpec,

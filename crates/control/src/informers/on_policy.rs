@@ -14,8 +14,7 @@ use crate::world::World;
 
 pub(super) fn seen(hub: &Hub, seen: Seen<RolloutPolicy>) {
     match seen {
-        Seen::Applied(mut policy) => {
-            policy.metadata.managed_fields = None;
+        Seen::Applied(policy) => {
             let key = Key::of(&policy.metadata);
             let after = Arc::new(Governing::from(*policy));
             let before = hub.world().policies.insert(key.clone(), after.clone());

@@ -60,6 +60,7 @@ mod steps;
 mod stop;
 mod storage;
 mod tell;
+mod unmanaged;
 mod unread;
 mod watched;
 mod worker;

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::dead_man::{self, Lonely};
 use super::reconnect::Reconnect;
 use super::static_pods::{StaticPods, from_server};
+use super::unmanaged::Unmanaged;
 use super::worker::{Order, Worker};
 use super::{Agent, stop};
 use crate::runtime::Runtime;
@@ -33,7 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs the workers until shutdown.
 pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
-    let pods: Api<Pod> = Api::all(agent.client.clone());
+    let pods: Api<Unmanaged<Pod>> = Api::all(agent.client.clone());
     let own = watcher::Config::default().fields(&format!("spec.nodeName={}", agent.options.node_name));
     let mut watch = watcher(pods, own).backoff(Reconnect::default()).boxed();
     let mut runtime_events = agent.runtime.events();
@@ -134,10 +135,10 @@ impl<R: Runtime> Roster<R> {
         Self { agent, orders, statics, workers: JoinSet::new(), listing: None }
     }
 
-    async fn hear(&mut self, event: Event<Pod>) {
+    async fn hear(&mut self, event: Event<Unmanaged<Pod>>) {
         match event {
             Event::Init => self.listing = Some(Vec::new()),
-            Event::InitApply(pod) => {
+            Event::InitApply(Unmanaged(pod)) => {
                 if let (Some(listing), Some(uid)) = (&mut self.listing, &pod.metadata.uid) {
                     listing.push(uid.clone());
                 }
@@ -148,8 +149,8 @@ impl<R: Runtime> Roster<R> {
                 self.agent.mirrors.keep(&listed);
                 self.end_missing(&listed).await;
             }
-            Event::Apply(pod) => self.hear_pod(pod, false),
-            Event::Delete(pod) => self.hear_pod(pod, true),
+            Event::Apply(Unmanaged(pod)) => self.hear_pod(pod, false),
+            Event::Delete(Unmanaged(pod)) => self.hear_pod(pod, true),
         }
     }
 
@@ -158,10 +159,8 @@ impl<R: Runtime> Roster<R> {
     }
 
     /// Tells the pod's worker; a pod that is new gets one.
-    fn order(&mut self, mut pod: Pod, gone: bool) {
+    fn order(&mut self, pod: Pod, gone: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        // Nobody here reads who wrote which field, and it is a third of the object.
-        pod.metadata.managed_fields = None;
         let order = Order { pod: Arc::new(pod), gone };
         if let Some(orders) = self.orders.get(&uid)
             && orders.receiver_count() > 0
