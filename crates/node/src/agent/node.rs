@@ -5,6 +5,7 @@
 //! so what people label stays.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use rand::Rng as _;
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::node_status::{Facts, changed, essence, status};
+use super::node_status::{Facts, changed, differs_in_images_alone, essence, status};
 use super::reconnect::Reconnect;
+use super::unmanaged::Unmanaged;
 use super::unread::unread;
 use super::{Agent, facts};
 use crate::runtime::Runtime;
@@ -30,6 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const NETWORK_EVERY: Duration = Duration::from_secs(2);
 /// How often the status is written when nothing changed, as Kubernetes has it: leases are the heartbeat.
 const TELL_EVERY: Duration = Duration::from_secs(300);
+/// Images that came or went are told this long after they did, at the least and at the most: a rollout brings one to every
+/// node at once, and its pods go first.
+const IMAGES_AFTER: RangeInclusive<Duration> = Duration::from_secs(20)..=Duration::from_secs(50);
 /// How long a machine that goes down tries to say so.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Wait before a registration that failed is tried again.
@@ -41,9 +48,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
 pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
     let nodes: Api<Node> = Api::all(agent.client.clone());
     let own = watcher::Config::default().fields(&format!("metadata.name={}", agent.options.node_name));
-    let mut watch = watcher(nodes.clone(), own).backoff(Reconnect::default()).boxed();
+    let watched: Api<Unmanaged<Node>> = Api::all(agent.client.clone());
+    let mut watch = watcher(watched, own).backoff(Reconnect::default()).boxed();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
-    let mut keeper = Keeper { nodes, node: None, told: None, told_at: None, greeted: false, waits_for_network: false };
+    let mut keeper = Keeper::new(nodes);
     keeper.register(agent).await;
     let mut seen_in_list = false;
     loop {
@@ -59,7 +67,7 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
             () = tokio::time::sleep(NETWORK_EVERY), if keeper.waits_for_network => keeper.tell(agent).await,
             event = watch.next() => match event {
                 Some(Ok(Event::Init)) => seen_in_list = false,
-                Some(Ok(Event::Apply(node) | Event::InitApply(node))) => {
+                Some(Ok(Event::Apply(Unmanaged(node)) | Event::InitApply(Unmanaged(node)))) => {
                     seen_in_list = true;
                     keeper.see(agent, node).await;
                 }
@@ -78,11 +86,18 @@ struct Keeper {
     node: Option<Node>,
     told: Option<NodeStatus>,
     told_at: Option<Timestamp>,
+    /// When images that came or went are told; None while there are none.
+    images_at: Option<Instant>,
     greeted: bool,
     waits_for_network: bool,
 }
 
 impl Keeper {
+    fn new(nodes: Api<Node>) -> Self {
+        let (node, told, told_at, images_at) = (None, None, None, None);
+        Self { nodes, node, told, told_at, images_at, greeted: false, waits_for_network: false }
+    }
+
     /// Makes the Node, or takes over the one that is there; tries until it works or shutdown.
     async fn register<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
         let (mut wait, mut logged) = (RETRY_AFTER, false);
@@ -135,6 +150,23 @@ impl Keeper {
         }
     }
 
+    /// Whether nothing changed since the status was written.
+    fn is_told(&mut self, news: &NodeStatus) -> bool {
+        let told = self.told.as_ref() == Some(news);
+        // Images that came and went again are none that wait.
+        self.images_at = self.images_at.filter(|_| !told);
+        told
+    }
+
+    /// Whether images are all that changed, and their time has not come.
+    fn images_wait(&mut self, news: &NodeStatus) -> bool {
+        if !self.told.as_ref().is_some_and(|told| differs_in_images_alone(told, news)) {
+            return false;
+        }
+        let at = self.images_at.get_or_insert_with(|| Instant::now() + rand::rng().random_range(IMAGES_AFTER));
+        Instant::now() < *at
+    }
+
     /// Writes the status when it changed, or when it is old.
     async fn tell<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
         let now = Timestamp::now();
@@ -152,7 +184,8 @@ impl Keeper {
         let old = self.node.as_ref().and_then(|n| n.status.as_ref());
         let status = status(&facts, old, now);
         let due = self.told_at.is_none_or(|at| now.duration_since(at) >= TELL_EVERY.try_into().unwrap_or_default());
-        if !due && self.told.as_ref() == Some(&essence(&status)) {
+        let news = essence(&status);
+        if !due && (self.is_told(&news) || self.images_wait(&news)) {
             return;
         }
         let name = &agent.options.node_name;
@@ -162,8 +195,9 @@ impl Keeper {
             Request::new(self.nodes.resource_url()).patch_subresource("status", name, &PatchParams::default(), &patch);
         match unread(&agent.client, request).await {
             Ok(()) => {
-                self.told = Some(essence(&status));
+                self.told = Some(news);
                 self.told_at = Some(now);
+                self.images_at = None;
                 if let Some(node) = &mut self.node {
                     node.status = Some(status);
                 }
@@ -219,4 +253,35 @@ fn new_node<R>(agent: &Agent<R>) -> Node {
 pub(super) fn reference<R>(agent: &Agent<R>) -> ObjectReference {
     let name = agent.options.node_name.clone();
     ObjectReference { kind: Some("Node".to_owned()), uid: Some(name.clone()), name: Some(name), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{ContainerImage, NodeCondition};
+    use kube::Client;
+
+    use super::*;
+
+    fn status(ready: &str, image: &str) -> NodeStatus {
+        let condition =
+            NodeCondition { type_: "Ready".to_owned(), status: ready.to_owned(), ..NodeCondition::default() };
+        let image = ContainerImage { names: Some(vec![image.to_owned()]), size_bytes: Some(1) };
+        NodeStatus { conditions: Some(vec![condition]), images: Some(vec![image]), ..NodeStatus::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn images_wait_and_nothing_else_does() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let nobody = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let mut keeper = Keeper::new(Api::all(nobody));
+        assert!(!keeper.images_wait(&status("True", "x:1")), "nothing was told yet");
+        keeper.told = Some(status("True", "x:1"));
+        assert!(!keeper.images_wait(&status("False", "x:1")));
+        assert!(!keeper.images_wait(&status("False", "x:2")), "they are told with what can't wait");
+        assert!(keeper.images_wait(&status("True", "x:2")));
+        tokio::time::advance(*IMAGES_AFTER.start() - Duration::from_secs(1)).await;
+        assert!(keeper.images_wait(&status("True", "x:3")));
+        tokio::time::advance(*IMAGES_AFTER.end() - *IMAGES_AFTER.start() + Duration::from_secs(2)).await;
+        assert!(!keeper.images_wait(&status("True", "x:4")), "they wait from the first change on");
+    }
 }

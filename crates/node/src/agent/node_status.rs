@@ -143,6 +143,11 @@ pub(super) fn essence(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// Whether two statuses differ, and in nothing but the images.
+pub(super) fn differs_in_images_alone(one: &NodeStatus, other: &NodeStatus) -> bool {
+    one.images != other.images && *one == NodeStatus { images: one.images.clone(), ..other.clone() }
+}
+
 /// The fields to write after the essence `told` was written; all of them where nothing was. Conditions always are among them,
 /// for their heartbeat: what changes seldom (addresses, images) is most of a status, and each image that comes or goes would
 /// send all of it.
