@@ -1,7 +1,7 @@
 //! What the API server is told of a pod.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use decide::dead_man::is_stand_in;
@@ -80,9 +80,15 @@ impl<R: Runtime> Worker<R> {
             self.take_status(Some(status), None);
             return Ok(());
         }
+        if self.is_told(&status) {
+            return Ok(());
+        }
         let new = patch::canonical(&status);
         let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
-        let Some(body) = patch::patch(&self.uid, &old, &new) else { return Ok(()) };
+        let Some(body) = patch::patch(&self.uid, &old, &new) else {
+            self.state.nothing_to_tell = Some((status, Arc::downgrade(&self.state.pod)));
+            return Ok(());
+        };
         let again = self.state.told.as_ref().is_some_and(|(told, at)| *told == new && at.elapsed() < SAME_STATUS_AFTER);
         if again {
             return Ok(());
@@ -98,6 +104,14 @@ impl<R: Runtime> Worker<R> {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(RuntimeError::Failed(format!("the status can't be written: {error}"))),
         }
+    }
+
+    /// Whether the pod has this status, as far as a look at what was compared before tells.
+    fn is_told(&self, status: &PodStatus) -> bool {
+        let pod = &self.state.pod;
+        let before = self.state.nothing_to_tell.as_ref();
+        before.is_some_and(|(told, of)| Weak::as_ptr(of) == Arc::as_ptr(pod) && told == status)
+            || pod.status.as_ref() == Some(status)
     }
 
     /// The pod has this status by now.

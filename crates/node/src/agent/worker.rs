@@ -5,14 +5,14 @@
 //! - Whatever it waits for, a new order (a changed or deleted pod) wakes it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use decide::dead_man::is_stand_in;
 use decide::pod_lifecycle::{self, Look, Memory, Plan, PodFailure, StartFailure, Step};
 use decide::static_pods::is_static;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -65,6 +65,10 @@ pub(super) struct State {
     pub(super) again_at: Option<Timestamp>,
     pub(super) last_words: BTreeMap<String, String>,
     pub(super) told: Option<(Value, Instant)>,
+    /// A status that said nothing new of the pod as it was then.
+    pub(super) nothing_to_tell: Option<(PodStatus, Weak<Pod>)>,
+    /// The order that was taken last.
+    taken: Option<Arc<Pod>>,
     pub(super) trouble: Option<Duration>,
     pub(super) ended: bool,
     /// It was never let in.
@@ -140,6 +144,10 @@ impl<R: Runtime> Worker<R> {
 
     /// The newer of what the API server says and what this worker told it.
     pub(super) fn take(&mut self, order: &Order) {
+        if self.state.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &order.pod)) {
+            return;
+        }
+        self.state.taken = Some(Arc::clone(&order.pod));
         let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
         // Of what no API server brought nobody but this worker knows the status.
         let own = is_static(&order.pod) || is_stand_in(&order.pod);
@@ -152,12 +160,13 @@ impl<R: Runtime> Worker<R> {
         if old.metadata.resource_version.is_some() {
             self.tell_changes(&order.pod);
         }
-        let mut pod = Pod::clone(&order.pod);
+        let mut pod = Arc::clone(&order.pod);
         if stale {
-            pod.status.clone_from(&self.state.pod.status);
-            pod.metadata.resource_version.clone_from(&self.state.pod.metadata.resource_version);
+            let own = Arc::make_mut(&mut pod);
+            own.status.clone_from(&self.state.pod.status);
+            own.metadata.resource_version.clone_from(&self.state.pod.metadata.resource_version);
         }
-        self.state.pod = Arc::new(pod);
+        self.state.pod = pod;
         self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
         self.state.unkept |= changed;
     }
