@@ -2,6 +2,7 @@
 
 use api::admission::{Account, PriorityClass, default_toleration_seconds, resolve_priority, use_service_account};
 use api::status::{self, Status};
+use memchr::memmem;
 use serde_json::Value;
 use store::Store;
 
@@ -29,7 +30,8 @@ async fn class_of<S: Store>(app: &App<S>, name: &str) -> Result<Option<PriorityC
     }
     let page = app.store.list(object::prefix(kind, None).as_bytes(), b"", 0, None).await.map_err(failure)?;
     let mut best: Option<PriorityClass> = None;
-    for entry in &page.entries {
+    // Two classes are always there, and neither is a default.
+    for entry in page.entries.iter().filter(|entry| memmem::find(&entry.value, br#""globalDefault":true"#).is_some()) {
         let class = object::decode(entry)?;
         if class["globalDefault"] == true
             && let Some(class) = PriorityClass::from_json(&class)

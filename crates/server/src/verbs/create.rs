@@ -65,22 +65,23 @@ pub(crate) async fn make<S: Store>(
         "" => meta(&object, "generateName").to_owned(),
         _ => String::new(),
     };
-    let attempts = if generate.is_empty() { 1 } else { GENERATE_RETRIES_MAX };
+    let kind = place.kind;
     let mut name = meta(&object, "name").to_owned();
-    for _ in 0..attempts {
-        if !generate.is_empty() {
+    if !generate.is_empty() {
+        for _ in 0..GENERATE_RETRIES_MAX {
             name = created_name(&generate);
-        }
-        let place = Place { name: &name, ..place };
-        // Only a generated name is tried again, so only then is the object needed again.
-        let mut candidate = if generate.is_empty() { std::mem::take(&mut object) } else { object.clone() };
-        fill_metadata(&mut candidate, &name);
-        admission::create(app, place, &mut candidate).await?;
-        if let Some(written) = store_new(app, place, candidate, dry_run).await? {
-            return Ok(written);
+            if app.lookup(kind, place.namespace, &name).await?.is_none() {
+                break;
+            }
         }
     }
-    let kind = place.kind;
+    let place = Place { name: &name, ..place };
+    fill_metadata(&mut object, &name);
+    admission::create(app, place, &mut object).await?;
+    if let Some(written) = store_new(app, place, object, dry_run).await? {
+        return Ok(written);
+    }
+    // Of two that get the same free name in the same moment one is told to try again, as by Kubernetes.
     Err(match generate.is_empty() {
         true => status::already_exists(kind.group, kind.plural, &name),
         false => status::generate_name_conflict(kind.group, kind.plural, &name, 1),
