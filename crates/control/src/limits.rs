@@ -58,8 +58,12 @@ pub(crate) const BINDINGS_IN_FLIGHT: usize = 16;
 /// How often a pod that fits nowhere is tried again though nothing changed that could help it.
 pub(crate) const UNSCHEDULABLE_RETRY: Duration = Duration::from_secs(60);
 
-/// Events that wait to be written. A burst beyond it is dropped: events are a courtesy, and memory is not.
-pub(crate) const EVENTS_WAITING: usize = 1024;
+/// Events that wait to be written: some three megabytes. A burst beyond it is dropped: events are a courtesy, and memory is not.
+pub(crate) const EVENTS_WAITING: usize = 8 * 1024;
+/// An event that the server has no time for is tried this often, as Kubernetes does it,
+pub(crate) const EVENT_TRIES: u32 = 12;
+/// with this pause before each further try: its answer has taken half a minute already.
+pub(crate) const EVENT_TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Objects and messages that the recorder remembers to tell repetitions; the oldest half goes when it is full.
 pub(crate) const EVENTS_REMEMBERED: usize = 2048;

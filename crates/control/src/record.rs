@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::key::Key;
 use crate::limits::{
-    EVENT_REFILL_S, EVENTS_PER_OBJECT, EVENTS_REMEMBERED, EVENTS_WAITING, SIMILAR_EVENTS, SIMILAR_WITHIN_S,
+    EVENT_REFILL_S, EVENT_TRIES, EVENT_TRY_AGAIN, EVENTS_PER_OBJECT, EVENTS_REMEMBERED, EVENTS_WAITING, SIMILAR_EVENTS,
+    SIMILAR_WITHIN_S,
 };
 use crate::rights::Rights;
 use crate::wire;
@@ -71,12 +72,26 @@ pub(crate) async fn write(client: Client, mut events: mpsc::Receiver<Event>, shu
         let Some(event) = event else { return };
         let now = Timestamp::now();
         let Some(entry) = memory.admit(&event, now) else { continue };
-        if let Err(error) = store(&client, &event, &entry, now).await
+        let written = tokio::select! {
+            () = shutdown.cancelled() => return,
+            written = store_when_it_can(&client, &event, &entry, now) => written,
+        };
+        if let Err(error) = written
             && !rights.tell(&error)
         {
             tracing::debug!(key = %event.about.key, %error, "an event could not be written");
         }
     }
+}
+
+async fn store_when_it_can(client: &Client, event: &Event, entry: &Entry, now: Timestamp) -> kube::Result<()> {
+    for _ in 1..EVENT_TRIES {
+        match store(client, event, entry, now).await {
+            Err(error) if wire::code(&error) == 429 => tokio::time::sleep(EVENT_TRY_AGAIN).await,
+            answer => return answer,
+        }
+    }
+    store(client, event, entry, now).await
 }
 
 async fn store(client: &Client, event: &Event, entry: &Entry, now: Timestamp) -> kube::Result<()> {

@@ -43,6 +43,7 @@ pub(super) async fn apply<S: Store>(
     let options = WriteOptions::parse(&ask.query)?;
     let manager = FieldManager::of_apply(&ask.query)?;
     let config = Configuration::read(&body::bytes(ask.body).await?)?;
+    let _turn = app.event_turns.turn(place.kind).await?;
     for _ in 0..CONFLICT_RETRIES_MAX {
         let old = match app.lookup(place.kind, place.namespace, place.name).await? {
             Some(entry) => Some((object::decode_as(place.kind, &entry)?, entry)),

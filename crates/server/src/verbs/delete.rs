@@ -74,6 +74,7 @@ pub(crate) async fn remove<S: Store>(
     if is_namespace && IMMORTAL_NAMESPACES.contains(&place.name) {
         return Err(place.forbidden("this namespace may not be deleted"));
     }
+    let _turn = app.event_turns.other(place.kind);
     for _ in 0..CONFLICT_RETRIES_MAX {
         let entry = app.entry(place).await?;
         let old = object::decode_as(place.kind, &entry)?;

@@ -49,6 +49,7 @@ async fn assign<S: Store>(app: &Arc<App<S>>, place: Place<'_>, binding: &Value, 
     if !errors.is_empty() {
         return Err(status::bad_request(validate::aggregate(&errors)));
     }
+    let _turn = app.event_turns.other(place.kind);
     for _ in 0..CONFLICT_RETRIES_MAX {
         let entry = app.entry(place).await?;
         let mut pod = object::decode(&entry)?;
