@@ -6,6 +6,7 @@
 //! - Doing it twice is harmless.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -83,7 +84,7 @@ fn end_unit(part: Part, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A server or an agent that runs on a data directory, by its command line.
+/// A server or an agent that runs on a data directory, by its command line, whatever name this binary goes by.
 fn running(dir: &Path) -> Option<(u32, String)> {
     let dir = dir.canonicalize().ok()?;
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -91,15 +92,22 @@ fn running(dir: &Path) -> Option<(u32, String)> {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
         let words: Vec<String> = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
-        let (what, on) = serves(&words)?;
+        let (what, on) = serves(&words, is_this_binary(&entry.path().join("exe")))?;
         (Path::new(&on).canonicalize().ok()? == dir).then_some((pid, what))
     })
 }
 
+/// Whether a path leads to the file that runs here.
+fn is_this_binary(path: &Path) -> bool {
+    let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let this = file(Path::new("/proc/self/exe"));
+    this.is_some() && file(path) == this
+}
+
 /// What a command line of ours runs, and on which data directory.
-fn serves(words: &[String]) -> Option<(String, String)> {
-    // Some keep the version in the file's name.
-    let ours = Path::new(words.first()?).file_name()?.to_str()?.starts_with("everynode");
+fn serves(words: &[String], is_this_binary: bool) -> Option<(String, String)> {
+    // Some keep the version in the file's name, and what runs may be an older file than this one.
+    let ours = is_this_binary || Path::new(words.first()?).file_name()?.to_str()?.starts_with("everynode");
     let what = words.get(1).filter(|w| ours && matches!(w.as_str(), "agent" | "server" | "up"))?;
     // The sandbox of a demonstration and the like have directories of their own, which they say.
     let at = words.iter().position(|w| w == "--data-dir").and_then(|at| words.get(at + 1)).cloned();
@@ -140,11 +148,12 @@ mod tests {
 
     #[test]
     fn processes_are_known_by_their_command_line() {
-        let check = |line: &str, want: Option<(&str, &str)>| {
+        let known = |line: &str, is_this_binary: bool, want: Option<(&str, &str)>| {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let found = serves(&words);
+            let found = serves(&words, is_this_binary);
             assert_eq!(found.as_ref().map(|(a, b)| (a.as_str(), b.as_str())), want, "{line}");
         };
+        let check = |line: &str, want| known(line, false, want);
         check("/usr/local/bin/everynode agent --server x", Some(("agent", "/var/lib/everynode")));
         check("everynode server --data-dir /d", Some(("server", "/d")));
         check("everynode up --data-dir=/d --nodes 3", Some(("up", "/d")));
@@ -152,6 +161,11 @@ mod tests {
         check("everynode shim --dir /run/x", None);
         check("vi agent", None);
         check("everynode", None);
+        known("/opt/en agent --data-dir /d", true, Some(("agent", "/d")));
+        known("/opt/en agent --data-dir /d", false, None);
+        known("/opt/en shim --dir /run/x", true, None);
+        assert!(is_this_binary(Path::new("/proc/self/exe")) && is_this_binary(&std::env::current_exe().unwrap()));
+        assert!(!is_this_binary(Path::new("/bin/sh")) && !is_this_binary(Path::new("/nowhere")));
     }
 
     #[test]
