@@ -208,6 +208,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Answers, hub, lines, status};
 
     fn event(message: &str) -> Event {
         let about = About { api_version: "apps/v1", kind: "DaemonSet", key: Key::new("x", "d"), uid: "u".into() };
@@ -225,6 +226,18 @@ mod tests {
         let second = memory.admit(&event("a"), at(1)).unwrap();
         assert_eq!((first.count, second.count, first.name == second.name), (1, 2, true));
         assert_ne!(memory.admit(&event("b"), at(1)).unwrap().name, first.name);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_has_no_time_for_is_tried_again() {
+        let busy: Answers = |_, _| (429, status(429, "TooManyRequests"));
+        let refused: Answers = |_, _| (403, status(403, "Forbidden"));
+        for (answer, code, asked) in [(busy, 429, EVENT_TRIES), (refused, 403, 1)] {
+            let (hub, requests) = hub(answer);
+            let entry = Memory::default().admit(&event("a"), at(0)).unwrap();
+            let error = store_when_it_can(&hub.client, &event("a"), &entry, at(0)).await.unwrap_err();
+            assert_eq!((wire::code(&error), lines(&requests).len()), (code, asked as usize));
+        }
     }
 
     #[test]
