@@ -17,6 +17,8 @@ use crate::limits::OBJECT_BYTES_MAX;
 
 /// What every stored object begins with.
 const HEAD: &[u8] = br#"{"metadata":{"#;
+/// Most objects are shorter, so their text is written without being moved.
+const TEXT_BYTES: usize = 8 * 1024;
 /// Room for the spliced resourceVersion: its name, quotes, and 20 digits.
 const SPLICE_BYTES: usize = 44;
 
@@ -31,7 +33,7 @@ pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
         return Err(status::request_too_large(&format!("limit is {} levels", depth::DEPTH_MAX)));
     }
     let metadata = map.get("metadata").and_then(Value::as_object).filter(|m| !m.is_empty()).ok_or_else(broken)?;
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(TEXT_BYTES);
     out.extend_from_slice(HEAD);
     let mut first = true;
     for (key, value) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
@@ -48,7 +50,8 @@ pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
     if out.len() > OBJECT_BYTES_MAX {
         return Err(status::request_too_large(&format!("limit is {OBJECT_BYTES_MAX}")));
     }
-    Ok(out.into())
+    // A copy of its length: it is kept for long, and room to grow would be kept with it.
+    Ok(Bytes::copy_from_slice(&out))
 }
 
 fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) -> Result<(), Status> {
@@ -216,6 +219,15 @@ mod tests {
         assert_eq!(read["metadata"]["resourceVersion"], "42");
         assert_eq!(read["data"], object["data"]);
         assert_eq!(read, decode_at(&stored, Revision(42)).unwrap());
+    }
+
+    #[test]
+    fn what_is_stored_takes_no_more_room_than_it_needs() {
+        for length in [1, 1_000, 5_000, 100_000] {
+            let stored = encode(&json!({"metadata": {"name": "x"}, "data": "y".repeat(length)})).unwrap();
+            let bytes = stored.len();
+            assert_eq!(stored.try_into_mut().unwrap().capacity(), bytes);
+        }
     }
 
     #[test]
