@@ -4,8 +4,9 @@
 /// minutes for a watcher to come back after a break.
 pub(crate) const HISTORY_EVENTS_MAX: usize = 100_000;
 
-/// Default bound of what the history holds beyond the current values.
-pub(crate) const HISTORY_BYTES_MAX: usize = 64 << 20;
+/// Default bound of what the history holds beyond the current values: some ninety seconds of the leases of 5,000 nodes. What
+/// kube-apiserver's watch cache aims at is 75 (`eventFreshDuration`).
+pub(crate) const HISTORY_BYTES_MAX: usize = 48 << 20;
 
 /// When the history is over a bound, forget this share of it, so that forgetting runs in strides, not at each commit.
 pub(crate) const COMPACT_SHARE: usize = 8;
