@@ -20,14 +20,12 @@ use crate::flags::AgentArgs;
 use crate::join::Member;
 use crate::pod_network::NetworkArgs;
 use crate::up::state::Layout;
-use crate::{client, join, logging, preflight, runtime_record, signals};
+use crate::{client, join, logging, preflight, runtime_record, signals, small};
 
 /// Pods of a node that was given no range.
 pub(crate) const POD_CIDR: &str = "10.42.0.0/24";
-/// An agent's start is over, and what it used for that can go.
-const STARTED_AFTER: Duration = Duration::from_secs(1);
 /// How often an agent lets go of code that it does not run now: as often as the node is heard of, so that it holds little from
-/// one heartbeat to the next. Letting go and mapping again take a millisecond.
+/// one heartbeat to the next.
 const RELEASE_EVERY: Duration = Duration::from_secs(10);
 
 /// The runtime of this machine.
@@ -65,7 +63,7 @@ async fn serve(args: AgentArgs, pull_network: PullNetwork) -> Result<()> {
     options.power_off = ends.machine;
     options.pod_manifest_path = args.pod_manifest_path.as_ref().map(std::path::absolute).transpose()?;
     args.limits.apply(&mut options)?;
-    let memory = tokio::spawn(stay_small());
+    let memory = tokio::spawn(small::stay(RELEASE_EVERY));
     if let Some(member) = way.member {
         tokio::spawn(member.stay(shutdown.clone()));
     }
@@ -139,14 +137,6 @@ pub(crate) fn node_name(given: Option<&str>) -> Result<String> {
         None => {
             Ok(nix::unistd::gethostname().context("the host name; say --node-name")?.to_string_lossy().to_lowercase())
         }
-    }
-}
-
-async fn stay_small() {
-    tokio::time::sleep(STARTED_AFTER).await;
-    loop {
-        node::memory::release();
-        tokio::time::sleep(RELEASE_EVERY).await;
     }
 }
 

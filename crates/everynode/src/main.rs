@@ -31,6 +31,7 @@ mod registries;
 mod runtime_record;
 mod serve;
 mod signals;
+mod small;
 mod tail_logs;
 mod token;
 mod uninstall;

@@ -1,13 +1,17 @@
 //! `everynode server`: the Kubernetes API with its store, and our controllers and scheduler as its in-process client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use store::etcd::{Address, TlsFiles};
 
 use crate::flags::ServerArgs;
 use crate::reasons::FromApi;
-use crate::{logging, signals};
+use crate::{logging, signals, small};
+
+/// How often a server lets go of code that it does not run now: seldom, because one at work maps most of it again.
+const RELEASE_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until a signal.
 pub(crate) fn run(args: ServerArgs) -> Result<()> {
@@ -51,7 +55,9 @@ async fn serve(args: ServerArgs) -> Result<()> {
             }
         })
     });
+    let memory = tokio::spawn(small::stay(RELEASE_EVERY));
     server.serve(shutdown.clone()).await?;
+    memory.abort();
     shutdown.cancel();
     if let Some(controllers) = controllers {
         controllers.await??;
