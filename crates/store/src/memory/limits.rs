@@ -1,11 +1,11 @@
 //! Every bound of what is kept in memory, with its reason.
 
-/// Default bound of the history, in events: a fleet of 5,000 nodes renews 500 leases a second, so this is some three
-/// minutes for a watcher to come back after a break.
+/// Default bound of the history, in events: where objects are small, it is met before that in bytes.
 pub(crate) const HISTORY_EVENTS_MAX: usize = 100_000;
 
-/// Default bound of what the history holds beyond the current values: some ninety seconds of the leases of 5,000 nodes. What
-/// kube-apiserver's watch cache aims at is 75 (`eventFreshDuration`).
+/// Default bound of what the history holds beyond the current values. 5,000 nodes renew 500 leases a second of about 1.1 KB each,
+/// so by that reckoning a watcher of a fleet at rest may be away for some ninety seconds; while much is written, for less.
+/// kube-apiserver's watch cache aims at 75 seconds, for each kind by itself (`DefaultEventFreshDuration`).
 pub(crate) const HISTORY_BYTES_MAX: usize = 48 << 20;
 
 /// When the history is over a bound, forget this share of it, so that forgetting runs in strides, not at each commit.
