@@ -12,23 +12,27 @@ use tokio::time::sleep;
 
 use super::limits::{BEGIN_TRIES, FORGET_STEP, LIST_KEYS, PAUSE_MAX, PAUSE_MIN};
 use super::{Batch, Core, Feed, Source};
-use crate::memory::{COMPACT_SHARE, State};
+use crate::memory::{COMPACT_SHARE, Packer, State};
 use crate::{Entry, Event, Revision, Store, StoreError};
 
 /// The memory at the start: as of the oldest revision there is, so that the history after it can be followed.
-pub(super) async fn beginning<S: Source>(source: &S, newest: Revision) -> Result<State, StoreError> {
+pub(super) async fn beginning<S: Source>(
+    source: &S,
+    newest: Revision,
+    packer: &mut Packer,
+) -> Result<State, StoreError> {
     let mut from = source.oldest().await?.min(newest);
     // Others may compact the store beyond what its servers know, perhaps at this moment.
     for _ in 0..BEGIN_TRIES {
-        match snapshot(source, Some(from)).await {
+        match snapshot(source, Some(from), packer).await {
             Err(StoreError::Compacted { oldest, .. }) => from = oldest,
             read => return read,
         }
     }
-    snapshot(source, None).await
+    snapshot(source, None, packer).await
 }
 
-async fn snapshot<S: Store>(source: &S, mut at: Option<Revision>) -> Result<State, StoreError> {
+async fn snapshot<S: Store>(source: &S, mut at: Option<Revision>, packer: &mut Packer) -> Result<State, StoreError> {
     let (mut after, mut entries) = (Vec::new(), Vec::new());
     let revision = loop {
         let page = source.list(b"", &after, LIST_KEYS, at).await?;
@@ -41,15 +45,13 @@ async fn snapshot<S: Store>(source: &S, mut at: Option<Revision>) -> Result<Stat
     };
     let mut state = State::starting_at(revision);
     for entry in entries {
-        let event =
-            Event { revision: entry.mod_revision, key: entry.key.clone(), current: Some(entry), previous: None };
-        state.apply(Arc::new(event));
+        state.apply(entry.mod_revision, &entry.key, Some(packer.keep(&entry)));
     }
     Ok(state)
 }
 
 /// Follows until it is aborted.
-pub(super) async fn run<S: Source>(core: Arc<Core<S>>) {
+pub(super) async fn run<S: Source>(core: Arc<Core<S>>, mut packer: Packer) {
     let mut pause = PAUSE_MIN;
     loop {
         let after = core.revision();
@@ -58,7 +60,7 @@ pub(super) async fn run<S: Source>(core: Arc<Core<S>>) {
                 match feed.next().await {
                     Ok(batch) => {
                         pause = PAUSE_MIN;
-                        core.take(batch);
+                        core.take(batch, &mut packer);
                     }
                     Err(error) => break error,
                 }
@@ -67,14 +69,16 @@ pub(super) async fn run<S: Source>(core: Arc<Core<S>>) {
         };
         let error = match error {
             // What lies between is gone, or the store was restored from a backup: begin anew.
-            StoreError::Compacted { .. } | StoreError::Future { .. } => match snapshot(&core.source, None).await {
-                Ok(state) => {
-                    tracing::warn!(%error, "events of the store were missed; all watchers list again");
-                    core.replace(state);
-                    continue;
+            StoreError::Compacted { .. } | StoreError::Future { .. } => {
+                match snapshot(&core.source, None, &mut packer).await {
+                    Ok(state) => {
+                        tracing::warn!(%error, "events of the store were missed; all watchers list again");
+                        core.replace(state);
+                        continue;
+                    }
+                    Err(error) => error,
                 }
-                Err(error) => error,
-            },
+            }
             other => other,
         };
         tracing::warn!(%error, "the watch of the store broke off; trying again until it works");
@@ -89,7 +93,7 @@ impl<S> Core<S> {
     }
 
     /// Takes in what a feed delivered.
-    pub(super) fn take(&self, batch: Batch) {
+    pub(super) fn take(&self, batch: Batch, packer: &mut Packer) {
         let mut events = Vec::with_capacity(batch.changes.len());
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +103,7 @@ impl<S> Core<S> {
                     continue;
                 }
                 let before = touched.get(&change.key).cloned();
-                let previous = before.unwrap_or_else(|| state.get(&change.key).cloned());
+                let previous = before.unwrap_or_else(|| state.get(&change.key));
                 // One allocation of the key for its whole life.
                 let key = previous.as_ref().map_or(change.key.clone(), |entry| entry.key.clone());
                 let event = Event { previous, ..super::Change { key, ..change }.into_event() };
@@ -107,7 +111,8 @@ impl<S> Core<S> {
                 events.push(Arc::new(event));
             }
             for event in &events {
-                state.apply(event.clone());
+                let kept = event.current.as_ref().map(|entry| packer.keep(entry));
+                state.apply(event.revision, &event.key, kept);
             }
             state.advance(batch.upto);
             let (most, bytes) = (self.options.history_events_max, self.options.history_bytes_max);

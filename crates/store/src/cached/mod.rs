@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::memory::{self, Hub, MemoryWatch, State};
+use crate::memory::{self, Hub, MemoryWatch, Packer, State};
 use crate::{Entry, Event, Expect, Op, Page, Revision, Store, StoreError};
 use fresh::Fresh;
 use limits::{CATCH_UP_MAX, MARK_AFTER, REACH_MAX};
@@ -91,6 +91,8 @@ pub struct Options {
     pub history_bytes_max: usize,
     /// Events that may wait for one watcher, beyond those that it begins with.
     pub watch_queue_events_max: usize,
+    /// Values of keys that begin so are compressed in memory: those of kinds that are many, alike, and seldom read.
+    pub packed: &'static [&'static [u8]],
 }
 
 impl Default for Options {
@@ -99,6 +101,7 @@ impl Default for Options {
             history_events_max: memory::HISTORY_EVENTS_MAX,
             history_bytes_max: memory::HISTORY_BYTES_MAX,
             watch_queue_events_max: memory::WATCH_QUEUE_EVENTS_MAX,
+            packed: &[],
         }
     }
 }
@@ -141,7 +144,8 @@ impl<S: Source> Cached<S> {
     /// When the source does not answer.
     pub async fn open(source: S, options: Options) -> Result<Self, StoreError> {
         let newest = source.revision().await?;
-        let state = follow::beginning(&source, newest).await?;
+        let mut packer = Packer::new(options.packed);
+        let state = follow::beginning(&source, newest, &mut packer).await?;
         let revision = state.revision();
         let core = Arc::new(Core {
             source,
@@ -150,7 +154,7 @@ impl<S: Source> Cached<S> {
             hub: Arc::new(Hub::starting_at(revision)),
             seen: watch::Sender::new(revision),
         });
-        let follower = tokio::spawn(follow::run(core.clone())).abort_handle();
+        let follower = tokio::spawn(follow::run(core.clone(), packer)).abort_handle();
         let shared = Shared { core, fresh: Fresh::default(), marking: Mutex::new(()), follower };
         let cached = Self { shared: Arc::new(shared) };
         // What a client of another server has seen, this one has too before it serves.
@@ -226,7 +230,7 @@ impl<S: Source> Store for Cached<S> {
             // One key can be had without the feed.
             return self.shared.core.source.get(key).await;
         }
-        Ok(self.read(|state| (state.get(key).cloned(), state.revision())))
+        Ok(self.read(|state| (state.get(key), state.revision())))
     }
 
     async fn list(&self, prefix: &[u8], after: &[u8], limit: usize, at: Option<Revision>) -> Result<Page, StoreError> {

@@ -26,8 +26,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use dir::OpenError;
 
-use crate::memory::{self, Hub, MemoryWatch, State};
-use crate::{Entry, Event, Expect, Op, Page, Revision, Store, StoreError};
+use crate::memory::{self, Hub, MemoryWatch, Packer, State};
+use crate::{Entry, Expect, Op, Page, Revision, Store, StoreError};
 use dir::DataDir;
 use log::Log;
 use writer::{Command, Writer};
@@ -46,6 +46,8 @@ pub struct Options {
     pub watch_queue_events_max: usize,
     /// Commits that may wait for others to share their fsync. None: no commit waits.
     pub patient: Option<Patient>,
+    /// Values of keys that begin so are compressed in memory: those of kinds that are many, alike, and seldom read.
+    pub packed: &'static [&'static [u8]],
 }
 
 /// Commits that may wait.
@@ -65,6 +67,7 @@ impl Default for Options {
             history_age_max: None,
             watch_queue_events_max: memory::WATCH_QUEUE_EVENTS_MAX,
             patient: None,
+            packed: &[],
         }
     }
 }
@@ -95,12 +98,13 @@ impl Embedded {
         let dir = DataDir::open(dir)?;
         let path = dir.path().to_owned();
         let mut log = Log::open(dir)?;
-        let state = replay(&mut log).map_err(|why| OpenError::Damaged { dir: path.clone(), why })?;
+        let mut packer = Packer::new(options.packed);
+        let state = replay(&mut log, &mut packer).map_err(|why| OpenError::Damaged { dir: path.clone(), why })?;
         let hub = Arc::new(Hub::starting_at(state.revision()));
         let state = Arc::new(RwLock::new(state));
         let (queue, commands) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
         let watch_queue_events_max = options.watch_queue_events_max;
-        let writer = Writer::new(log, state.clone(), hub.clone(), commands, options);
+        let writer = Writer::new(log, packer, state.clone(), hub.clone(), commands, options);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())
@@ -145,7 +149,7 @@ impl Store for Embedded {
     }
 
     async fn get(&self, key: &[u8]) -> Result<(Option<Entry>, Revision), StoreError> {
-        Ok(self.read(|state| (state.get(key).cloned(), state.revision())))
+        Ok(self.read(|state| (state.get(key), state.revision())))
     }
 
     async fn list(&self, prefix: &[u8], after: &[u8], limit: usize, at: Option<Revision>) -> Result<Page, StoreError> {
@@ -192,17 +196,17 @@ impl Drop for Shared {
 }
 
 /// Builds what readers see from what the disk holds.
-fn replay(log: &mut Log) -> Result<State, String> {
+fn replay(log: &mut Log, packer: &mut Packer) -> Result<State, String> {
     let mut state = State::starting_at(log.compacted());
     log.read_all(|revision, bytes| {
         let record =
             record::decode(bytes).ok_or_else(|| format!("the record of revision {} is garbled", revision.0))?;
-        let previous = state.get(&record.key).cloned();
-        let key = previous.as_ref().map_or(record.key, |entry| entry.key.clone());
+        // One allocation of the key for its whole life.
+        let key = state.key(&record.key).unwrap_or(record.key);
         let create_revision = record.create_revision;
         let current =
             record.value.map(|value| Entry { key: key.clone(), value, create_revision, mod_revision: revision });
-        state.apply(Arc::new(Event { revision, key, current, previous }));
+        state.apply(revision, &key, current.map(|entry| packer.keep(&entry)));
         Ok(())
     })?;
     Ok(state)

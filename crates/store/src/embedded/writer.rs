@@ -20,7 +20,7 @@ use super::Options;
 use super::limits::{AGE_MARKS, BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMPACT_STEP_EVENTS};
 use super::log::{Batch, Log};
 use super::record;
-use crate::memory::{COMPACT_SHARE, Hub, State, Step};
+use crate::memory::{COMPACT_SHARE, Hub, Packer, State, Step};
 use crate::{Entry, Event, Expect, Op, Revision, StoreError};
 
 /// What the writer is asked.
@@ -52,6 +52,7 @@ struct Compaction {
 #[derive(Debug)]
 pub(super) struct Writer {
     log: Log,
+    packer: Packer,
     state: Arc<RwLock<State>>,
     hub: Arc<Hub>,
     queue: mpsc::Receiver<Command>,
@@ -76,6 +77,7 @@ struct Round {
 impl Writer {
     pub(super) fn new(
         log: Log,
+        packer: Packer,
         state: Arc<RwLock<State>>,
         hub: Arc<Hub>,
         queue: mpsc::Receiver<Command>,
@@ -83,7 +85,7 @@ impl Writer {
     ) -> Self {
         let tried = read(&state, State::revision);
         let ages = Ages::new(&options);
-        Self { log, state, hub, queue, options, tried, compaction: None, ages, clock: None }
+        Self { log, packer, state, hub, queue, options, tried, compaction: None, ages, clock: None }
     }
 
     /// Works until the last handle of the store is gone.
@@ -174,7 +176,7 @@ impl Writer {
     fn decide(&mut self, round: &mut Round, key: Bytes, expect: Expect, op: Op) -> Result<Revision, StoreError> {
         let previous = match round.overlay.get(&key) {
             Some(pending) => pending.clone(),
-            None => read(&self.state, |state| state.get(&key).cloned()),
+            None => read(&self.state, |state| state.get(&key)),
         };
         let as_expected = match (expect, &previous) {
             // There is nothing to delete: the caller is told so, as by any other surprise.
@@ -204,10 +206,13 @@ impl Writer {
     }
 
     fn show(&mut self, events: &[Arc<Event>], step: Option<&Step>) {
+        // Readers do not wait while values are packed.
+        let mut keep = |event: &Arc<Event>| event.current.as_ref().map(|entry| self.packer.keep(entry));
+        let kept: Vec<_> = events.iter().map(&mut keep).collect();
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            for event in events {
-                state.apply(event.clone());
+            for (event, kept) in events.iter().zip(kept) {
+                state.apply(event.revision, &event.key, kept);
             }
             if let Some(step) = step {
                 state.compact(step);

@@ -17,3 +17,9 @@ pub(super) const EVENT_OVERHEAD_BYTES: usize = 256;
 /// Default bound of one watcher's queue beyond its backlog, in events: a second of the busiest kind. Who is slower
 /// lists again, which costs less than holding its events.
 pub(crate) const WATCH_QUEUE_EVENTS_MAX: usize = 8192;
+
+/// Larger values are not packed, nor is anything packed against them, so that a small value keeps no large one alive.
+pub(super) const PACKED_BYTES_MAX: usize = 16 << 10;
+
+/// A value that does not become this many times smaller is not packed: it has little in common with what came before it.
+pub(super) const PACKED_SHARE: usize = 3;

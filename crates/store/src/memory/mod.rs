@@ -8,9 +8,11 @@
 
 mod hub;
 mod limits;
+mod packing;
 mod state;
 
 pub(crate) use hub::Hub;
 pub use hub::MemoryWatch;
 pub(crate) use limits::{COMPACT_SHARE, HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, WATCH_QUEUE_EVENTS_MAX};
+pub(crate) use packing::Packer;
 pub(crate) use state::{State, Step};

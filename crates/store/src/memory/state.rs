@@ -15,16 +15,26 @@ use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 
 use super::limits::EVENT_OVERHEAD_BYTES;
+use super::packing::Kept;
 use crate::{Entry, Event, Page, Revision, StoreError};
 
 /// One snapshot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
-    keys: OrdMap<Bytes, Arc<Entry>>,
-    history: Vector<Arc<Event>>,
+    keys: OrdMap<Bytes, Arc<Kept>>,
+    history: Vector<Arc<Past>>,
     history_bytes: usize,
     revision: Revision,
     compacted: Revision,
+}
+
+/// One commit as it is kept.
+#[derive(Debug)]
+struct Past {
+    revision: Revision,
+    key: Bytes,
+    current: Option<Arc<Kept>>,
+    previous: Option<Arc<Kept>>,
 }
 
 /// One step of a compaction: what it forgets.
@@ -61,20 +71,27 @@ impl State {
         self.history_bytes
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.keys.get(key).map(Arc::as_ref)
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Entry> {
+        self.keys.get(key).map(|kept| kept.entry())
     }
 
-    /// Takes in one commit. Commits at or before `compacted` only set the key: they are what the history stands on.
-    pub(crate) fn apply(&mut self, event: Arc<Event>) {
-        match &event.current {
-            Some(entry) => self.keys.insert(event.key.clone(), Arc::new(entry.clone())),
-            None => self.keys.remove(&event.key),
+    /// The key as it is kept, if there is one like it.
+    pub(crate) fn key(&self, key: &[u8]) -> Option<Bytes> {
+        self.keys.get(key).map(|kept| kept.key.clone())
+    }
+
+    /// Takes in one commit: its revision, its key, and what stands there after it. Commits at or before `compacted` only
+    /// set the key: they are what the history stands on.
+    pub(crate) fn apply(&mut self, revision: Revision, key: &Bytes, current: Option<Arc<Kept>>) {
+        let previous = match &current {
+            Some(kept) => self.keys.insert(key.clone(), kept.clone()),
+            None => self.keys.remove(key),
         };
-        self.revision = self.revision.max(event.revision);
-        if event.revision > self.compacted {
-            self.history_bytes += cost(&event);
-            self.history.push_back(event);
+        self.revision = self.revision.max(revision);
+        if revision > self.compacted {
+            let past = Past { revision, key: key.clone(), current, previous };
+            self.history_bytes += past.cost();
+            self.history.push_back(Arc::new(past));
         }
     }
 
@@ -96,7 +113,7 @@ impl State {
                 return step;
             }
             step.events += 1;
-            step.records.extend(event.previous.as_ref().map(|entry| entry.mod_revision));
+            step.records.extend(event.previous.as_ref().map(|kept| kept.mod_revision));
             if event.current.is_none() {
                 step.records.push(event.revision);
             }
@@ -108,7 +125,7 @@ impl State {
     pub(crate) fn compact(&mut self, step: &Step) {
         for _ in 0..step.events {
             if let Some(event) = self.history.pop_front() {
-                self.history_bytes -= cost(&event);
+                self.history_bytes -= event.cost();
             }
         }
         self.compacted = self.compacted.max(step.upto);
@@ -124,7 +141,7 @@ impl State {
                 break;
             }
             over_events = over_events.saturating_sub(1);
-            over_bytes = over_bytes.saturating_sub(cost(event));
+            over_bytes = over_bytes.saturating_sub(event.cost());
             target = Some(event.revision);
         }
         target
@@ -144,10 +161,11 @@ impl State {
     /// Every event of `prefix` after `after`, in order.
     pub(crate) fn events_after(&self, prefix: &[u8], after: Revision) -> Result<Vec<Arc<Event>>, StoreError> {
         self.check_readable(after)?;
-        Ok(self.newer_events(after).filter(|event| event.key.starts_with(prefix)).cloned().collect())
+        let of_prefix = self.newer_events(after).filter(|past| past.key.starts_with(prefix));
+        Ok(of_prefix.map(|past| Arc::new(past.event())).collect())
     }
 
-    fn newer_events(&self, after: Revision) -> impl Iterator<Item = &Arc<Event>> {
+    fn newer_events(&self, after: Revision) -> impl Iterator<Item = &Arc<Past>> {
         let first = match self.history.binary_search_by(|event| event.revision.cmp(&after)) {
             Ok(found) => found + 1,
             Err(place) => place,
@@ -165,43 +183,52 @@ impl State {
     ) -> Result<Page, StoreError> {
         let start = if after >= prefix && !after.is_empty() { Bound::Excluded(after) } else { Bound::Included(prefix) };
         let range: (Bound<&[u8]>, Bound<&[u8]>) = (start, Bound::Unbounded);
-        let now = self.keys.range::<_, [u8]>(range).map(|(_, entry)| entry.as_ref());
-        let now = now.take_while(|entry| entry.key.starts_with(prefix));
+        let now = self.keys.range::<_, [u8]>(range).map(|(_, kept)| kept.as_ref());
+        let now = now.take_while(|kept| kept.key.starts_with(prefix));
         let at = at.unwrap_or(self.revision);
         self.check_readable(at)?;
         if at == self.revision {
             return Ok(page(now, limit, at));
         }
-        let mut then: BTreeMap<&Bytes, Option<&Entry>> = BTreeMap::new();
+        let mut then: BTreeMap<&Bytes, Option<&Kept>> = BTreeMap::new();
         for event in self.newer_events(at) {
             let key = event.key.as_ref();
             if key.starts_with(prefix) && (after.is_empty() || key > after) {
-                then.entry(&event.key).or_insert(event.previous.as_ref());
+                then.entry(&event.key).or_insert(event.previous.as_deref());
             }
         }
-        let unchanged = now.filter(|entry| !then.contains_key(&entry.key));
+        let unchanged = now.filter(|kept| !then.contains_key(&kept.key));
         let changed = then.values().copied().flatten();
         Ok(page(merge(unchanged, changed), limit, at))
     }
 }
 
-/// What only the history keeps alive of an event: the value it replaced, and itself.
-fn cost(event: &Event) -> usize {
-    EVENT_OVERHEAD_BYTES + event.key.len() + event.previous.as_ref().map_or(0, |entry| entry.value.len())
-}
-
-fn page<'a>(mut entries: impl Iterator<Item = &'a Entry>, limit: usize, revision: Revision) -> Page {
+fn page<'a>(mut kept: impl Iterator<Item = &'a Kept>, limit: usize, revision: Revision) -> Page {
     let limit = if limit == 0 { usize::MAX } else { limit };
-    let shown: Vec<Entry> = entries.by_ref().take(limit).cloned().collect();
-    let remaining = entries.count() as u64;
-    Page { entries: shown, revision, more: remaining > 0, remaining }
+    let entries: Vec<Entry> = kept.by_ref().take(limit).map(Kept::entry).collect();
+    let remaining = kept.count() as u64;
+    Page { entries, revision, more: remaining > 0, remaining }
 }
 
-/// Two runs of entries in key order as one.
+impl Past {
+    /// What only the history keeps alive: the value that was replaced, and the event itself.
+    fn cost(&self) -> usize {
+        EVENT_OVERHEAD_BYTES + self.key.len() + self.previous.as_ref().map_or(0, |kept| kept.value_bytes())
+    }
+
+    /// As watchers see it.
+    fn event(&self) -> Event {
+        let entry = |kept: &Option<Arc<Kept>>| kept.as_ref().map(|kept| kept.entry());
+        let (current, previous) = (entry(&self.current), entry(&self.previous));
+        Event { revision: self.revision, key: self.key.clone(), current, previous }
+    }
+}
+
+/// Two runs of keys in order as one.
 fn merge<'a>(
-    left: impl Iterator<Item = &'a Entry>,
-    right: impl Iterator<Item = &'a Entry>,
-) -> impl Iterator<Item = &'a Entry> {
+    left: impl Iterator<Item = &'a Kept>,
+    right: impl Iterator<Item = &'a Kept>,
+) -> impl Iterator<Item = &'a Kept> {
     let (mut left, mut right) = (left.peekable(), right.peekable());
     std::iter::from_fn(move || match (left.peek(), right.peek()) {
         (Some(l), Some(r)) if l.key < r.key => left.next(),

@@ -9,6 +9,9 @@ use store::{AnyStore, Store};
 
 use crate::etcd_process::EtcdProcess;
 
+/// Some keys have their values packed, some have not.
+const PACKED: &[&[u8]] = &[b"/a"];
+
 /// A store that can be closed and opened again.
 pub(crate) trait Backend {
     type S: Store;
@@ -37,7 +40,8 @@ impl Backend for OnDisk {
     }
 
     async fn open(&self) -> Embedded {
-        Embedded::open(self.0.path(), embedded::Options::default()).unwrap()
+        let options = embedded::Options { packed: PACKED, ..embedded::Options::default() };
+        Embedded::open(self.0.path(), options).unwrap()
     }
 }
 
@@ -84,6 +88,7 @@ impl Backend for Behind<'_> {
     }
 
     async fn open(&self) -> AnyStore {
-        AnyStore::Etcd(Cached::open(self.0.open().await, cached::Options::default()).await.unwrap())
+        let options = cached::Options { packed: PACKED, ..cached::Options::default() };
+        AnyStore::Etcd(Cached::open(self.0.open().await, options).await.unwrap())
     }
 }

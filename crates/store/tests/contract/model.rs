@@ -54,6 +54,11 @@ fn key(number: u8) -> Vec<u8> {
     }
 }
 
+/// Some values are longer than others, and can be packed.
+fn text(number: u8) -> Vec<u8> {
+    vec![number; if number.is_multiple_of(2) { 1 } else { 200 }]
+}
+
 fn prefix(number: u8) -> &'static [u8] {
     [b"".as_slice(), b"/a", b"/b/", b"/none/"][usize::from(number)]
 }
@@ -184,11 +189,11 @@ async fn play<B: Backend>(backend: &B, steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Create { key: k, value } => {
-                commit(&store, &mut model, &key(k), Expect::Absent, Some(vec![value])).await;
+                commit(&store, &mut model, &key(k), Expect::Absent, Some(text(value))).await;
             }
             Step::Update { key: k, value, stale } => {
                 let at = model.now().get(&key(k)).map_or(1, |row| row.1) - u64::from(stale);
-                commit(&store, &mut model, &key(k), Expect::At(Revision(at)), Some(vec![value])).await;
+                commit(&store, &mut model, &key(k), Expect::At(Revision(at)), Some(text(value))).await;
             }
             Step::Delete { key: k, stale } => {
                 let at = model.now().get(&key(k)).map(|row| Revision(row.1 - u64::from(stale)));
