@@ -92,7 +92,7 @@ impl Text {
     ///
     /// # Errors
     /// 400 for what is no such object, 415 for a custom one in protobuf.
-    pub(crate) fn object(&self, kind: &Kind, validation: FieldValidation) -> Result<Decoded, Status> {
+    pub(crate) fn object(self, kind: &Kind, validation: FieldValidation) -> Result<Decoded, Status> {
         match self.encoding {
             Encoding::Text(media) => Ok(decode::decode(kind, &self.bytes, media, validation)?),
             Encoding::Protobuf if kind.custom.is_some() => Err(status::unsupported_media(&READABLE[..2])),

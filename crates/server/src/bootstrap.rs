@@ -82,7 +82,7 @@ async fn ensure<S: Store>(
         let stored = object::decode(&entry)?;
         if let Some(mut changed) = change(&stored, &object) {
             api::apply::record(kind, Some(&stored), &mut changed, &manager.writer(Part::Whole));
-            replace(app, place, Part::Whole, &entry, &stored, changed, false).await?;
+            replace(app, place, Part::Whole, &entry, stored, changed, false).await?;
         }
         return Ok(());
     }
@@ -106,7 +106,7 @@ async fn range_is_ready<S: Store>(app: &Arc<App<S>>) -> Result<(), Status> {
     let mut new = old.clone();
     new["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes \
         default Service CIDR is ready", "lastTransitionTime": now()}]});
-    replace(app, place, Part::Status, &entry, &old, new, false).await.map(|_| ())
+    replace(app, place, Part::Status, &entry, old, new, false).await.map(|_| ())
 }
 
 /// The definition of RolloutPolicies.

@@ -79,15 +79,26 @@ impl Claims {
     }
 }
 
-/// Gives back what a Service had and no longer has; `new` is what took its place.
-pub(crate) async fn release<S: Store>(app: &App<S>, place: Place<'_>, old: &Value, new: Option<&Value>) {
+/// What a Service had and no longer has.
+#[derive(Debug, Default)]
+pub(crate) struct GivenUp(Vec<Holding>);
+
+/// What is given up when `new` takes the place of a Service, or when nothing does.
+pub(crate) fn given_up(place: Place<'_>, old: &Value, new: Option<&Value>) -> GivenUp {
     if !is_service(place) {
-        return;
+        return GivenUp::default();
     }
     let kept = new.map(holding::of).unwrap_or_default();
-    for holding in holding::of(old).into_iter().filter(|holding| !kept.contains(holding)) {
-        if let Err(error) = holding.give_back(app, place.namespace.unwrap_or_default(), place.name).await {
-            debug!(?holding, %error, "an address or port is given back later");
+    GivenUp(holding::of(old).into_iter().filter(|holding| !kept.contains(holding)).collect())
+}
+
+impl GivenUp {
+    /// Gives it back: the write happened.
+    pub(crate) async fn release<S: Store>(self, app: &App<S>, place: Place<'_>) {
+        for holding in self.0 {
+            if let Err(error) = holding.give_back(app, place.namespace.unwrap_or_default(), place.name).await {
+                debug!(?holding, %error, "an address or port is given back later");
+            }
         }
     }
 }

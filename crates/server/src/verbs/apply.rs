@@ -54,18 +54,18 @@ pub(super) async fn apply<S: Store>(
         let merged = api::apply::apply(place.kind, live, &config.value, &manager.writer(part), manager.force)?;
         let repeated = config.repeated(options.validation)?;
         let mut new = decoded(place.kind, merged)?;
-        let (code, written, warnings) = match &old {
+        let (code, written, warnings) = match old {
             None => {
                 may_create(app, &ask.user, path, &ask.query)?;
                 let warnings = api::validate::warnings(place.kind, &new, None);
                 (StatusCode::CREATED, make(app, place, &mut new, options).await?, warnings)
             }
             Some((old, entry)) => {
-                if meta(&new, "resourceVersion") != meta(old, "resourceVersion") {
+                if meta(&new, "resourceVersion") != meta(&old, "resourceVersion") {
                     return Err(place.modified());
                 }
-                let warnings = part.warnings(place.kind, &new, old);
-                (StatusCode::OK, replace(app, place, part, entry, old, new, options.dry_run).await?, warnings)
+                let warnings = part.warnings(place.kind, &new, &old);
+                (StatusCode::OK, replace(app, place, part, &entry, old, new, options.dry_run).await?, warnings)
             }
         };
         if let Some(written) = written {

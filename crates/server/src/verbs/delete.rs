@@ -129,11 +129,16 @@ async fn carry_out<S: Store>(
     match verdict {
         Verdict::Pending => Ok(Some(Deleted::Marked(Written::Stored(entry.value.clone(), entry.mod_revision)))),
         Verdict::Mark if dry_run => Ok(Some(Deleted::Marked(Written::Shown(new)))),
-        Verdict::Mark => Ok(store_over(app, place, entry, &new).await?.map(Deleted::Marked)),
+        Verdict::Mark => {
+            drop(old);
+            Ok(store_over(app, place, entry, new).await?.map(Deleted::Marked))
+        }
         Verdict::Remove if dry_run => Ok(Some(Deleted::Gone(old))),
         Verdict::Remove => {
+            let given_up = services::given_up(place, &old, None);
+            drop(old);
             let Some(revision) = app.remove(&place.key(), entry.mod_revision).await? else { return Ok(None) };
-            services::release(app, place, &old, None).await;
+            given_up.release(app, place).await;
             let mut last = new;
             stamp(&mut last, revision);
             Ok(Some(Deleted::Gone(last)))

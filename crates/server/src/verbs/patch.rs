@@ -78,7 +78,7 @@ pub(crate) async fn patch<S: Store>(
             return Err(place.modified());
         }
         api::apply::record(place.kind, Some(&old), &mut new, &manager.writer(part));
-        if let Some(written) = replace(app, place, part, &entry, &old, new, options.dry_run).await? {
+        if let Some(written) = replace(app, place, part, &entry, old, new, options.dry_run).await? {
             let mut response = written.respond(StatusCode::OK, form, place)?;
             reply::warn(&mut response, &warnings);
             return Ok(response);

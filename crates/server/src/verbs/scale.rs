@@ -67,7 +67,7 @@ pub(super) async fn scale<S: Store>(app: &Arc<App<S>>, ask: Ask, verb: Verb, pla
             None => new["spec"]["replicas"] = replicas.into(),
         }
         api::apply::from_scale(place.kind, &scale, &mut new);
-        let written = replace(app, place, Part::Whole, &entry, &old, new, options.dry_run).await?;
+        let written = replace(app, place, Part::Whole, &entry, old, new, options.dry_run).await?;
         let object = match written {
             None => continue,
             Some(Written::Stored(value, revision)) => object::decode_at_as(place.kind, &value, revision)?,

@@ -79,9 +79,10 @@ pub(crate) async fn update<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'
         }
         let old = object::decode_as(place.kind, &entry)?;
         let warnings = [warnings.clone(), part.warnings(place.kind, &new, &old)].concat();
-        let mut written = new.clone();
+        // With a resourceVersion there is no second try.
+        let mut written = if asked.is_empty() { new.clone() } else { std::mem::take(&mut new) };
         api::apply::record(place.kind, Some(&old), &mut written, &manager.writer(part));
-        match replace(app, place, part, &entry, &old, written, options.dry_run).await? {
+        match replace(app, place, part, &entry, old, written, options.dry_run).await? {
             Some(written) => return warned(written.respond(StatusCode::OK, form, place)?, &warnings),
             None if !asked.is_empty() => return Err(place.modified()),
             None => {}

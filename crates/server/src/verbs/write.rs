@@ -3,6 +3,8 @@
 //! # Invariants
 //! - A change is stored only over the revision that it was computed from.
 //! - What does not change is not written, so its resourceVersion stays.
+//! - A write that waits for the disk holds text and no objects: in a large fleet thousands wait at once, and an object is
+//!   twenty times its text in many small pieces.
 
 use api::kinds::Kind;
 use api::prepare;
@@ -159,66 +161,70 @@ pub(crate) async fn replace<S: Store>(
     place: Place<'_>,
     part: Part,
     entry: &Entry,
-    old: &Value,
+    old: Value,
     mut new: Value,
     dry_run: bool,
 ) -> Result<Option<Written>, Status> {
     settle_namespace(place, &mut new)?;
     settle_name(place, &mut new)?;
-    let (asked, found) = (meta(&new, "uid"), meta(old, "uid"));
+    let (asked, found) = (meta(&new, "uid"), meta(&old, "uid"));
     if !asked.is_empty() && asked != found {
         let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}");
         return Err(place.conflict(&why));
     }
-    admission::update(app, place, &new, old)?;
+    admission::update(app, place, &new, &old)?;
     let errors = match part {
         Part::Whole => {
-            prepare::update(place.kind, &mut new, old);
-            keep_system_metadata(&mut new, old);
-            validate::update(place.kind, &new, old)
+            prepare::update(place.kind, &mut new, &old);
+            keep_system_metadata(&mut new, &old);
+            validate::update(place.kind, &new, &old)
         }
         Part::Status => {
-            prepare::update_status(place.kind, &mut new, old);
-            keep_system_metadata(&mut new, old);
-            validate::update_status(place.kind, &new, old)
+            prepare::update_status(place.kind, &mut new, &old);
+            keep_system_metadata(&mut new, &old);
+            validate::update_status(place.kind, &new, &old)
         }
         Part::Finalize => {
-            prepare::finalize(&mut new, old);
-            keep_system_metadata(&mut new, old);
-            validate::finalize(&new, old)
+            prepare::finalize(&mut new, &old);
+            keep_system_metadata(&mut new, &old);
+            validate::finalize(&new, &old)
         }
         Part::EphemeralContainers => {
-            prepare::ephemeral_containers(&mut new, old);
-            keep_system_metadata(&mut new, old);
-            validate::ephemeral_containers(&new, old)
+            prepare::ephemeral_containers(&mut new, &old);
+            keep_system_metadata(&mut new, &old);
+            validate::ephemeral_containers(&new, &old)
         }
         Part::Resize => {
-            prepare::resize(&mut new, old);
-            keep_system_metadata(&mut new, old);
-            validate::resize(&new, old)
+            prepare::resize(&mut new, &old);
+            keep_system_metadata(&mut new, &old);
+            validate::resize(&new, &old)
         }
     };
     if !errors.is_empty() {
         return Err(status::invalid(place.kind.group, place.kind.kind, place.name, &errors));
     }
-    api::apply::keep_times(&mut new, old);
-    if is_let_go(place, &new, old) && !dry_run {
+    api::apply::keep_times(&mut new, &old);
+    if is_let_go(place, &new, &old) && !dry_run {
+        let given_up = services::given_up(place, &old, None);
         let removed = app.remove(&place.key(), entry.mod_revision).await?;
         if removed.is_some() {
-            services::release(app, place, old, None).await;
+            given_up.release(app, place).await;
         }
         return Ok(removed.map(|_| Written::Shown(new)));
     }
-    let claims = services::claim(app, place, &mut new, Some(old), dry_run).await?;
+    let claims = services::claim(app, place, &mut new, Some(&old), dry_run).await?;
     if dry_run {
         return Ok(Some(Written::Shown(new)));
     }
-    let stored = match encode(place.kind, &mut new) {
+    let given_up = services::given_up(place, &old, Some(&new));
+    let value = encode(place.kind, &mut new);
+    drop((old, new));
+    let stored = match value {
         Ok(value) => store_value(app, place, entry, value).await,
         Err(status) => Err(status),
     };
     match &stored {
-        Ok(Some(_)) => services::release(app, place, old, Some(&new)).await,
+        Ok(Some(_)) => given_up.release(app, place).await,
         _ => claims.give_back(app).await,
     }
     stored
@@ -240,9 +246,11 @@ pub(crate) async fn store_over<S: Store>(
     app: &App<S>,
     place: Place<'_>,
     entry: &Entry,
-    new: &Value,
+    new: Value,
 ) -> Result<Option<Written>, Status> {
-    store_value(app, place, entry, object::encode_as(place.kind, new)?).await
+    let value = object::encode_as(place.kind, &new)?;
+    drop(new);
+    store_value(app, place, entry, value).await
 }
 
 async fn store_value<S: Store>(

@@ -61,7 +61,7 @@ pub(crate) async fn update<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'
         if options.dry_run {
             return Written::Shown(changed).respond(StatusCode::OK, form, place);
         }
-        if let Some(written) = store_over(app, place, &entry, &changed).await? {
+        if let Some(written) = store_over(app, place, &entry, changed).await? {
             return written.respond(StatusCode::OK, form, place);
         }
     }

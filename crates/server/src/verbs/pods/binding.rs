@@ -54,7 +54,7 @@ async fn assign<S: Store>(app: &Arc<App<S>>, place: Place<'_>, binding: &Value, 
         let entry = app.entry(place).await?;
         let mut pod = object::decode(&entry)?;
         place_on(place, &mut pod, binding, node)?;
-        if options.dry_run || store_over(app, place, &entry, &pod).await?.is_some() {
+        if options.dry_run || store_over(app, place, &entry, pod).await?.is_some() {
             let success =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
             return Ok(reply::json(StatusCode::CREATED, &success));

@@ -70,7 +70,7 @@ pub(super) async fn ask<S: Store>(
     let place_of_budget = Place { kind, name: &name, ..place };
     for _ in 0..CONFLICT_RETRIES_MAX {
         let taken = take(place_of_budget, &budget, place.name)?;
-        if dry_run || store_over(app, place_of_budget, &entry, &taken).await?.is_some() {
+        if dry_run || store_over(app, place_of_budget, &entry, taken).await?.is_some() {
             return Ok(Verdict::Free);
         }
         entry = app.entry(place_of_budget).await?;

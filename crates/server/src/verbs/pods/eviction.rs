@@ -51,7 +51,7 @@ async fn tell<S: Store>(app: &App<S>, place: Place<'_>, options: &mut DeleteOpti
         let entry = app.entry(place).await?;
         let pod = object::decode(&entry)?;
         check_preconditions(place, options, &pod)?;
-        let Some(written) = store_over(app, place, &entry, &told(pod)).await? else { continue };
+        let Some(written) = store_over(app, place, &entry, told(pod)).await? else { continue };
         if let (Written::Stored(_, revision), true) = (written, options.resource_version.is_some()) {
             // The change since was ours.
             options.resource_version = Some(revision.0.to_string());
