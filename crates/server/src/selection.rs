@@ -97,8 +97,12 @@ impl Selection {
         fields
             .only(&known, kind.group.is_empty() || !kind.is_seen_as_stored())
             .map_err(|e| status::bad_request(e.to_string()))?;
+        Ok(Selection::of(labels, fields))
+    }
+
+    fn of(labels: Labels, fields: Fields) -> Selection {
         let reads_fields = fields.requirements().iter().any(|r| !METADATA_FIELDS.contains(&r.field.as_str()));
-        Ok(Selection { labels, fields, reads_fields })
+        Selection { labels, fields, reads_fields }
     }
 
     /// Whether nothing is left out.
@@ -119,6 +123,11 @@ impl Selection {
     /// The one node whose pods are asked for.
     pub(crate) fn node(&self) -> Option<&str> {
         self.fields.exact(NODE_NAME).filter(|node| !node.is_empty())
+    }
+
+    /// What is left to look at in pods that are known to be on this node.
+    pub(crate) fn on_node(self, node: &str) -> Selection {
+        Selection::of(self.labels, self.fields.given(NODE_NAME, node))
     }
 
     /// Whether the object with this key and these stored bytes is shown.

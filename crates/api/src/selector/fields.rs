@@ -85,6 +85,13 @@ impl Fields {
         self.requirements.iter().find(demanded).map(|r| r.value.as_str())
     }
 
+    /// What is left to look at where it is known that a field has this value.
+    #[must_use]
+    pub fn given(mut self, field: &str, value: &str) -> Self {
+        self.requirements.retain(|r| r.field != field || r.value != value || r.operator != FieldOperator::Equals);
+        self
+    }
+
     /// Refuses fields that are not among those a kind can be selected by; `core` is whether the
     /// kind is of the core group, whose words differ.
     ///
@@ -185,6 +192,20 @@ mod tests {
         check("spec.nodeName=", true);
         check("spec.nodeName!=", false);
         check(r"odd=x\,y\=z\\", true);
+    }
+
+    #[test]
+    fn what_is_given_need_not_be_looked_at() {
+        for (selector, left) in [
+            ("spec.nodeName=n", ""),
+            ("spec.nodeName=n,spec.nodeName==n,metadata.name=a", "metadata.name=a"),
+            ("spec.nodeName=other,spec.nodeName=n", "spec.nodeName=other"),
+            ("spec.nodeName!=n", "spec.nodeName!=n"),
+            ("metadata.name=n", "metadata.name=n"),
+        ] {
+            let given = Fields::parse(selector).unwrap().given("spec.nodeName", "n");
+            assert_eq!(given, Fields::parse(left).unwrap(), "{selector}");
+        }
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl<R: Runtime> Worker<R> {
         if again {
             return Ok(());
         }
-        match self.send(&body).await {
+        drop(old);
+        match self.send(body).await {
             Ok(pod) => {
                 self.take_status(pod.status, pod.metadata.resource_version);
                 self.state.told = Some((new, Instant::now()));
@@ -145,13 +146,15 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    pub(super) async fn send(&self, body: &Value) -> Result<Told, kube::Error> {
+    pub(super) async fn send(&self, body: Value) -> Result<Told, kube::Error> {
         let meta = &self.state.pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or("default");
         let pods: Api<Pod> = Api::namespaced(self.agent.client.clone(), namespace);
         let name = meta.name.as_deref().unwrap_or_default();
-        let (params, patch) = (PatchParams::default(), Patch::Strategic(body));
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(&body));
         let request = Request::new(pods.resource_url()).patch_subresource("status", name, &params, &patch);
+        // It is text by now: no tree waits for the server.
+        drop(body);
         let request = self.agent.client.request(request.map_err(kube::Error::BuildRequest)?);
         let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
         tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
@@ -170,7 +173,7 @@ impl<R: Runtime> Worker<R> {
             let old = shown.status.as_ref().map(patch::canonical).unwrap_or_default();
             let uid = shown.metadata.uid.as_deref().unwrap_or_default();
             if let Some(body) = patch::patch(uid, &old, &patch::canonical(&status)) {
-                drop(self.send(&body).await);
+                drop(self.send(body).await);
             }
         };
         let (done, ()) = tokio::join!(work, told);

@@ -7,6 +7,7 @@
 //! - The index shows the store as of [`NodePods::position`]: all changes of pods up to there, and none after.
 //! - A watcher is registered under the lock that changes are handed out under: it sees each change once and in order.
 //! - A pod on no node is nobody's here; one never leaves its node but by its deletion.
+//! - A watcher is told of a pod only as long as it is on the node: who follows need not look for itself.
 //!
 //! # Locks
 //! The index's lock is taken before a queue's; neither is held across a wait.
@@ -139,23 +140,32 @@ impl NodePods {
 
 impl Nodes {
     fn take(&mut self, event: &Arc<Event>) {
+        self.position = event.revision;
         let now = node_of(event.current.as_ref());
-        let mut known = false;
         if let Some(name) = &now {
             let node = self.by_name.entry(name.clone()).or_default();
-            known = !node.pods.insert(event.key.clone());
-            node.tell(event);
+            if !node.pods.insert(event.key.clone()) {
+                // A pod that its node has already was there before.
+                return node.tell(event);
+            }
         }
-        // A pod that its node has already was there before.
-        let before = if known { None } else { node_of(event.previous.as_ref()) };
+        let before = node_of(event.previous.as_ref());
+        if let Some(node) = now.as_ref().and_then(|name| self.by_name.get_mut(name)) {
+            node.tell(&match before == now || event.previous.is_none() {
+                true => event.clone(),
+                false => Arc::new(Event { previous: None, ..Event::clone(event) }),
+            });
+        }
         if let Some(name) = before.filter(|before| now.as_ref() != Some(before)) {
             if let Some(node) = self.by_name.get_mut(&name) {
                 node.pods.remove(&event.key);
-                node.tell(event);
+                node.tell(&match event.current {
+                    None => event.clone(),
+                    Some(_) => Arc::new(Event { current: None, ..Event::clone(event) }),
+                });
             }
             self.forget_if_empty(&name);
         }
-        self.position = event.revision;
     }
 
     fn forget_if_empty(&mut self, name: &str) {

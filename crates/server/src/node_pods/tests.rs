@@ -31,8 +31,11 @@ async fn changes_reach_their_node_alone() {
     assert_eq!((names(&pods, "n-1"), registered), (vec!["default/a".to_owned()], Revision(1)));
     pods.take(&event(2, Some(pod("b", "", 1)), Some(pod("b", "n-2", 2))));
     pods.take(&event(3, Some(pod("a", "n-1", 1)), None));
-    assert_eq!(two.next().await.unwrap().revision, Revision(2));
-    assert_eq!(one.next().await.unwrap().revision, Revision(3));
+    let (added, deleted) = (two.next().await.unwrap(), one.next().await.unwrap());
+    assert_eq!((added.revision, deleted.revision), (Revision(2), Revision(3)));
+    // Bound just now: it was not there before.
+    assert_eq!((added.previous.clone(), added.current.is_some()), (None, true));
+    assert!(deleted.previous.is_some() && deleted.current.is_none());
     assert!(one.is_empty() && two.is_empty());
     assert_eq!((names(&pods, "n-1"), names(&pods, "n-2")), (vec![], vec!["default/b".to_owned()]));
 }
@@ -63,3 +66,22 @@ async fn the_slow_and_those_of_before_a_refill_are_told() {
 }
 
 const NODE_EVENTS_MAX_AND_ONE: u64 = crate::limits::NODE_EVENTS_MAX as u64 + 1;
+
+#[tokio::test]
+async fn a_pod_is_told_of_as_long_as_it_is_there() {
+    let pods = NodePods::default();
+    let ((_, one, _), (_, two, _)) = (pods.register("n-1"), pods.register("n-2"));
+    pods.take(&event(2, None, Some(pod("a", "n-1", 2))));
+    pods.take(&event(3, Some(pod("a", "n-1", 2)), Some(pod("a", "n-1", 3))));
+    // No API server lets a pod move; a store that was written by others may.
+    pods.take(&event(4, Some(pod("a", "n-1", 3)), Some(pod("a", "n-2", 4))));
+    let seen = async |queue: &Queue| {
+        let event = queue.next().await.unwrap();
+        (event.revision.0, event.previous.is_some(), event.current.is_some())
+    };
+    assert_eq!(seen(&one).await, (2, false, true));
+    assert_eq!(seen(&one).await, (3, true, true));
+    assert_eq!(seen(&one).await, (4, true, false));
+    assert_eq!(seen(&two).await, (4, false, true));
+    assert!(one.is_empty() && two.is_empty());
+}

@@ -1,15 +1,16 @@
 //! One watch of a node's pods, and the choice between it and a watch of the store.
 //!
 //! # Invariants
-//! What lies between the revision asked for and the moment of registration comes from the store's history, what comes
-//! after from the queue: each change once, in order.
+//! - What lies between the revision asked for and the moment of registration comes from the store's history, what comes
+//!   after from the queue: each change once, in order.
+//! - A pod that is not on the node is not there, before a change or after it.
 
 use std::sync::Arc;
 
-use store::{Event, Revision, Store, StoreError, Watch};
+use store::{Entry, Event, Revision, Store, StoreError, Watch};
 
-use super::PREFIX;
 use super::queue::Queue;
+use super::{PREFIX, node_of};
 use crate::app::App;
 use crate::limits::INDEX_LOOK_EVERY;
 
@@ -32,7 +33,7 @@ pub(crate) struct NodeWatch<S: Store> {
     delivered: Revision,
 }
 
-/// Watches the pods of a node after a revision. Pods of other nodes may be among what history tells: the reader selects.
+/// Watches the pods of a node after a revision.
 ///
 /// # Errors
 /// When the revision is older than the store's history, or newer than the store.
@@ -58,7 +59,10 @@ impl<S: Store> NodeWatch<S> {
             tokio::select! {
                 biased;
                 event = history.next() => match event? {
-                    Some(event) if event.revision <= *upto => return Ok(Some(event)),
+                    Some(event) if event.revision <= *upto => match on_node(&self.node, event) {
+                        Some(event) => return Ok(Some(event)),
+                        None => {}
+                    },
                     _ => break,
                 },
                 // Nothing of this prefix came: the store may have got further by other writes.
@@ -68,6 +72,13 @@ impl<S: Store> NodeWatch<S> {
         self.history = None;
         Ok(None)
     }
+}
+
+/// A change as one node sees it; None when it is none of its pods'.
+fn on_node(node: &str, event: Event) -> Option<Event> {
+    let here = |entry: &Entry| node_of(Some(entry)).as_deref() == Some(node);
+    let event = Event { current: event.current.filter(here), previous: event.previous.filter(here), ..event };
+    (event.current.is_some() || event.previous.is_some()).then_some(event)
 }
 
 impl<S: Store> Watch for NodeWatch<S> {

@@ -89,9 +89,12 @@ pub(crate) async fn watch<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'_
         initial = matched.entries;
         after = matched.revision;
     }
-    let opened = match list::node(place, &selection) {
-        Some(node) => node_pods::open(app, node, after).await,
-        None => app.store.watch(list::prefix(place, &selection).as_bytes(), after).await.map(Events::Store),
+    let (opened, selection) = match list::node(place, &selection).map(str::to_owned) {
+        Some(node) => (node_pods::open(app, &node, after).await, selection.on_node(&node)),
+        None => {
+            let opened = app.store.watch(list::prefix(place, &selection).as_bytes(), after).await;
+            (opened.map(Events::Store), selection)
+        }
     };
     let stream = match opened {
         Ok(events) => {
@@ -146,6 +149,7 @@ fn ticks() -> Interval {
 /// One running watch.
 struct Watching<W> {
     kind: Kind,
+    /// What `events` leave to be looked at.
     selection: Selection,
     form: Form,
     include: Include,

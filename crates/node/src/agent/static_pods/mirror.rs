@@ -40,7 +40,7 @@ impl<R: Runtime> Worker<R> {
         if self.state.told.as_ref().is_some_and(|(told, at)| *told == new && at.elapsed() < SAME_STATUS_AFTER) {
             return Ok(());
         }
-        match self.send(&body).await {
+        match self.send(body).await {
             Ok(told) => {
                 let mut mirror = Pod::clone(&mirror);
                 mirror.status = told.status;
