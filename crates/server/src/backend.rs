@@ -76,8 +76,13 @@ fn fingerprint(authority_pem: &str, key: &pki::AccountKey) -> String {
 
 /// Where nodes say that they live.
 const NODE_LEASES: &[u8] = b"/registry/coordination.k8s.io/leases/kube-node-lease/";
-/// Kinds that are many, alike, and seldom read: a fleet of thousands leaves hundreds of thousands of events.
-const PACKED: &[&[u8]] = &[b"/registry/core/events/", b"/registry/coordination.k8s.io/leases/"];
+/// Kinds that are many and alike: what a fleet has of them is nearly all that the server keeps.
+const PACKED: &[&[u8]] = &[
+    b"/registry/core/events/",
+    b"/registry/core/nodes/",
+    b"/registry/core/pods/",
+    b"/registry/coordination.k8s.io/leases/",
+];
 
 fn embedded(data_dir: &Path) -> Result<Embedded, ServerError> {
     let dir = data_dir.join("store");

@@ -23,3 +23,10 @@ pub(super) const PACKED_BYTES_MAX: usize = 16 << 10;
 
 /// A value that does not become this many times smaller is not packed: it has little in common with what came before it.
 pub(super) const PACKED_SHARE: usize = 3;
+
+/// After this many values another one may take the place of the one that they are packed against; as many share the room that
+/// it takes.
+pub(super) const DICTIONARY_USES: usize = 64;
+
+/// Values that others are packed against, at most 4 MiB of them; with more kinds of names than that all begin anew.
+pub(super) const DICTIONARIES_MAX: usize = 256;

@@ -1,7 +1,8 @@
 //! Which values are kept compressed, and how: those of kinds that are many, alike, and seldom read.
 //!
 //! A value is packed against one that came before it and is kept plain: what the two have in common takes next to no room.
-//! A value that has little in common with that one stays plain, and those after it are packed against it.
+//! A value that has little in common with that one stays plain, and those after it are packed against it. Keys that differ
+//! only after their last hyphen, as the pods of a DaemonSet and the nodes of a fleet do, have one such value.
 //!
 //! # Invariants
 //! - What was packed reads back the same, whatever it is and whatever came after it.
@@ -10,19 +11,29 @@
 //! # Absent
 //! The disk, the hub and clients: they all have the plain value.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lz4_flex::block;
 
-use super::limits::{PACKED_BYTES_MAX, PACKED_SHARE};
+use super::limits::{DICTIONARIES_MAX, DICTIONARY_USES, PACKED_BYTES_MAX, PACKED_SHARE};
 use crate::{Entry, Revision};
 
 /// Packs what comes in one order.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
-    /// A prefix of keys whose values are packed, and what those that come next are packed against.
-    dictionaries: Vec<(&'static [u8], Bytes)>,
+    /// The values of keys that begin with one of these are packed.
+    prefixes: &'static [&'static [u8]],
+    /// What values are packed against, by what their keys have in common.
+    dictionaries: HashMap<Box<[u8]>, Dictionary>,
+}
+
+#[derive(Debug)]
+struct Dictionary {
+    value: Bytes,
+    /// How many values were packed against it.
+    uses: usize,
 }
 
 /// One key as it is kept.
@@ -42,30 +53,54 @@ enum Value {
 
 impl Packer {
     /// Packs the values of keys that begin with one of these.
-    pub(crate) fn new(prefixes: &[&'static [u8]]) -> Self {
-        Self { dictionaries: prefixes.iter().map(|prefix| (*prefix, Bytes::new())).collect() }
+    pub(crate) fn new(prefixes: &'static [&'static [u8]]) -> Self {
+        Self { prefixes, dictionaries: HashMap::new() }
     }
 
     /// How an entry is kept.
     pub(crate) fn keep(&mut self, entry: &Entry) -> Arc<Kept> {
         let Entry { key, create_revision, mod_revision, .. } = entry;
-        let value = match self.dictionaries.iter_mut().find(|(prefix, _)| key.starts_with(prefix)) {
-            Some((_, dictionary)) if entry.value.len() <= PACKED_BYTES_MAX => pack(&entry.value, dictionary),
-            _ => Value::Plain(entry.value.clone()),
-        };
+        let is_packed = entry.value.len() <= PACKED_BYTES_MAX && self.prefixes.iter().any(|p| key.starts_with(p));
+        let value = if is_packed { self.pack(key, &entry.value) } else { Value::Plain(entry.value.clone()) };
         Arc::new(Kept { key: key.clone(), value, create_revision: *create_revision, mod_revision: *mod_revision })
+    }
+
+    fn pack(&mut self, key: &[u8], value: &Bytes) -> Value {
+        let stem = stem(key);
+        if let Some(dictionary) = self.dictionaries.get_mut(stem) {
+            return dictionary.pack(value);
+        }
+        if self.dictionaries.len() == DICTIONARIES_MAX {
+            self.dictionaries.clear();
+        }
+        self.dictionaries.insert(stem.into(), Dictionary { value: value.clone(), uses: 0 });
+        Value::Plain(value.clone())
     }
 }
 
-fn pack(value: &Bytes, dictionary: &mut Bytes) -> Value {
-    let bytes = block::compress_with_dict(value, dictionary);
-    if bytes.len() < value.len() / PACKED_SHARE {
+/// What a key has in common with those of its kind.
+fn stem(key: &[u8]) -> &[u8] {
+    let end = key.iter().rposition(|byte| matches!(byte, b'-' | b'/'));
+    &key[..end.map_or(0, |end| end + 1)]
+}
+
+impl Dictionary {
+    fn pack(&mut self, value: &Bytes) -> Value {
+        let bytes = block::compress_with_dict(value, &self.value);
+        if bytes.len() >= value.len() / PACKED_SHARE {
+            *self = Dictionary { value: value.clone(), uses: 0 };
+            return Value::Plain(value.clone());
+        }
         // Boxed with no room to grow.
-        let bytes = bytes.as_slice().into();
-        return Value::Packed { bytes, plain_bytes: value.len(), dictionary: dictionary.clone() };
+        let packed =
+            Value::Packed { bytes: bytes.as_slice().into(), plain_bytes: value.len(), dictionary: self.value.clone() };
+        self.uses += 1;
+        // Objects grow until they run: one that has all of it serves better than the first, which had nothing yet.
+        if self.uses >= DICTIONARY_USES && value.len() >= self.value.len() {
+            *self = Dictionary { value: value.clone(), uses: 0 };
+        }
+        packed
     }
-    *dictionary = value.clone();
-    Value::Plain(value.clone())
 }
 
 impl Kept {
@@ -130,6 +165,11 @@ mod tests {
             ("/events/d", &other, true),
             ("/leases/b", &one, true),
             ("/events/e", &one, false),
+            ("/events/d/a-b", &one, false), // named like nothing before it
+            ("/events/d/a-c", &one, true),
+            ("/events/d/b-c", &other, false),
+            ("/events/d/a-d", &one, true),
+            ("/events/d/b-d", &other, true),
         ];
         let kept: Vec<_> = cases.iter().map(|(key, value, _)| packer.keep(&entry(key, value))).collect();
         for ((key, value, packed), kept) in cases.iter().zip(&kept) {
@@ -137,6 +177,29 @@ mod tests {
             assert_eq!(kept.value_bytes() < 30, *packed, "{key}");
             assert_eq!(kept.entry(), entry(key, value), "{key}");
         }
+    }
+
+    #[test]
+    fn what_has_grown_is_packed_against_from_then_on() {
+        let mut packer = packer();
+        let (short, long) = (text(3), [text(3), text(5), text(7)].concat());
+        packer.keep(&entry("/events/a", &short));
+        let mut sizes = Vec::new();
+        for _ in 0..=DICTIONARY_USES {
+            sizes.push(packer.keep(&entry("/events/a", &[&long[..], &[b'x'; 3000]].concat())).value_bytes());
+        }
+        assert!(sizes[0] > 500 && sizes[DICTIONARY_USES - 1] == sizes[0], "{sizes:?}");
+        assert!(sizes[DICTIONARY_USES] < 50, "{sizes:?}");
+        assert!(packer.keep(&entry("/events/a", &short)).value_bytes() < 50, "the short one is a part of it");
+    }
+
+    #[test]
+    fn names_without_end_take_no_room_without_end() {
+        let mut packer = packer();
+        for number in 0..DICTIONARIES_MAX + 5 {
+            packer.keep(&entry(&format!("/events/{number}-"), b"x"));
+        }
+        assert_eq!(packer.dictionaries.len(), 5);
     }
 
     #[test]
