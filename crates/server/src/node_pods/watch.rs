@@ -59,10 +59,11 @@ impl<S: Store> NodeWatch<S> {
             tokio::select! {
                 biased;
                 event = history.next() => match event? {
-                    Some(event) if event.revision <= *upto => match on_node(&self.node, event) {
-                        Some(event) => return Ok(Some(event)),
-                        None => {}
-                    },
+                    Some(event) if event.revision <= *upto => {
+                        if let Some(event) = on_node(&self.node, event) {
+                            return Ok(Some(event));
+                        }
+                    }
                     _ => break,
                 },
                 // Nothing of this prefix came: the store may have got further by other writes.

@@ -3,9 +3,10 @@
 /// Default bound of the history, in events: where objects are small, it is met before that in bytes.
 pub(crate) const HISTORY_EVENTS_MAX: usize = 100_000;
 
-/// Default bound of what the history holds beyond the current values. 5,000 nodes renew 500 leases a second of about 1.1 KB each,
-/// so by that reckoning a watcher of a fleet at rest may be away for some ninety seconds; while much is written, for less.
-/// kube-apiserver's watch cache aims at 75 seconds, for each kind by itself (`DefaultEventFreshDuration`).
+/// Default bound of what the history holds beyond the current values, as they are kept: most are packed to a fraction. 5,000 nodes
+/// renew 500 leases a second, which takes some 0.2 MiB of it by reckoning, so a watcher of a fleet at rest may be away for three
+/// minutes, until the bound in events; while much is written, for less. kube-apiserver's watch cache aims at 75 seconds, for each
+/// kind by itself (`DefaultEventFreshDuration`).
 pub(crate) const HISTORY_BYTES_MAX: usize = 48 << 20;
 
 /// When the history is over a bound, forget this share of it, so that forgetting runs in strides, not at each commit.
