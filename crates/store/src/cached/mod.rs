@@ -91,7 +91,7 @@ pub struct Options {
     pub history_bytes_max: usize,
     /// Events that may wait for one watcher, beyond those that it begins with.
     pub watch_queue_events_max: usize,
-    /// Values of keys that begin so are compressed in memory: those of kinds that are many, alike, and seldom read.
+    /// Values of keys that begin so are compressed in memory: those of kinds that are many and alike.
     pub packed: &'static [&'static [u8]],
 }
 

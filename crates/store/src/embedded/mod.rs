@@ -46,7 +46,7 @@ pub struct Options {
     pub watch_queue_events_max: usize,
     /// Commits that may wait for others to share their fsync. None: no commit waits.
     pub patient: Option<Patient>,
-    /// Values of keys that begin so are compressed in memory: those of kinds that are many, alike, and seldom read.
+    /// Values of keys that begin so are compressed in memory: those of kinds that are many and alike.
     pub packed: &'static [&'static [u8]],
 }
 

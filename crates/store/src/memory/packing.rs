@@ -1,4 +1,4 @@
-//! Which values are kept compressed, and how: those of kinds that are many, alike, and seldom read.
+//! Which values are kept compressed, and how: those of kinds that are many and alike.
 //!
 //! A value is packed against one that came before it and is kept plain: what the two have in common takes next to no room.
 //! A value that has little in common with that one stays plain, and those after it are packed against it. Keys that differ
