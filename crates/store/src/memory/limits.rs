@@ -29,5 +29,6 @@ pub(super) const PACKED_SHARE: usize = 3;
 /// it takes.
 pub(super) const DICTIONARY_USES: usize = 64;
 
-/// Values that others are packed against, at most 4 MiB of them; with more kinds of names than that all begin anew.
+/// Values that the next ones are packed against, at most 4 MiB of them; with more kinds of names than that all begin anew. One
+/// that was replaced lives as long as what was packed against it.
 pub(super) const DICTIONARIES_MAX: usize = 256;
