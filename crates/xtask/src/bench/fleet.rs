@@ -96,7 +96,7 @@ async fn one(nodes: usize, binary: &Path, kubeconfig: &Path, target: &Target, se
     let hollow = processes.iter().map(|p| p.0.id()).collect();
     let mut fleet = Fleet { nodes, server, hollow, connection, picture, rows: Vec::new() };
     fleet.until("nodes Ready", |picture| picture.nodes_ready() == nodes).await?;
-    fleet.note("join, until all are Ready", began, before, Usage::default());
+    fleet.note("join, until all are Ready and untainted", began, before, Usage::default());
     fleet.apply("all", None, nodes, "apply to all Ready").await?;
     fleet.apply("half", Some("half"), half, "the same with a node selector (half of the nodes)").await?;
     fleet.update("10%", "x:2", "rolling update, maxUnavailable 10 %").await?;

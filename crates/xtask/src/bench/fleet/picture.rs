@@ -87,7 +87,7 @@ impl Picture {
         Ok(Picture { nodes, pods, state: State::default() })
     }
 
-    /// How many nodes are Ready.
+    /// How many nodes are Ready and have joined for good: what keeps pods off a node that is not ready is taken away.
     pub(super) fn nodes_ready(&self) -> usize {
         self.state.nodes_ready
     }
@@ -128,6 +128,12 @@ fn is_ready(object: &Value) -> bool {
     conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
+/// Whether the node still has the taint of one that is not ready.
+fn is_kept_free(node: &Value) -> bool {
+    let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
+    taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -135,7 +141,7 @@ fn text(value: &Value) -> String {
 impl State {
     fn node(&mut self, event: &Value) {
         let object = &event["object"];
-        let ready = event["type"] != "DELETED" && is_ready(object);
+        let ready = event["type"] != "DELETED" && is_ready(object) && !is_kept_free(object);
         let was = self.ready_nodes.insert(text(&object["metadata"]["name"]), ready).unwrap_or_default();
         self.nodes_ready = self.nodes_ready + usize::from(ready) - usize::from(was);
     }
@@ -200,8 +206,11 @@ mod tests {
             json!({"type": kind, "object": {"metadata": {"name": "n"},
                 "status": {"conditions": [{"type": "Ready", "status": status}]}}})
         };
+        let mut tainted = node("MODIFIED", "True");
+        tainted["object"]["spec"]["taints"] = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
         for (event, want) in [
             (node("ADDED", "Unknown"), 0),
+            (tainted, 0),
             (node("MODIFIED", "True"), 1),
             (node("MODIFIED", "True"), 1),
             (node("DELETED", "True"), 0),
