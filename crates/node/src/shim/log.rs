@@ -9,15 +9,18 @@
 //!   told in the log when it can be written again. A line is in the file whole or not at all.
 //! - Memory: one incomplete line of each stream, at most [`LINE_BYTES_MAX`].
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 /// Where Kubernetes' runtimes cut a line.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// The end of the name of what is being compressed.
+const PARTIAL: &str = "tmp";
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,8 +167,18 @@ fn line(stream: Stream, tag: &str, text: &[u8], now: Timestamp) -> Vec<u8> {
     line
 }
 
-/// Earlier files of a log, the oldest first.
+/// Earlier files of a log, the oldest first; without those that are being compressed into.
 pub(crate) fn rotated_files(path: &Path) -> Vec<PathBuf> {
+    aside(path).into_iter().filter(|path| !is_partial(path)).collect()
+}
+
+/// What is written before it gets the name of a compressed file.
+fn is_partial(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == PARTIAL)
+}
+
+/// All that was put aside of a log, in the order of names.
+fn aside(path: &Path) -> Vec<PathBuf> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
     };
@@ -186,18 +199,37 @@ pub(crate) fn compress_rotated(path: &Path) -> io::Result<()> {
     let mut old = rotated_files(path);
     old.pop();
     for file in old.into_iter().filter(|file| file.extension().is_none_or(|end| end != "gz")) {
-        let mut name = file.clone().into_os_string();
-        name.push(".gz");
-        let mut temporary = file.clone().into_os_string();
-        temporary.push(".tmp");
-        let out = File::create(&temporary)?;
-        let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-        io::copy(&mut File::open(&file)?, &mut encoder)?;
-        encoder.finish()?;
-        fs::rename(&temporary, &name)?;
-        fs::remove_file(&file)?;
+        compress(&file)?;
+    }
+    // What was cut off, of a file that is gone by now, nobody completes.
+    for partial in aside(path).into_iter().filter(|path| is_partial(path) && !path.with_extension("").exists()) {
+        drop(fs::remove_file(partial));
     }
     Ok(())
+}
+
+/// Compresses one file, unless someone else does: a log may be rotated again before that is done.
+fn compress(file: &Path) -> io::Result<()> {
+    let with_end = |end: &str| {
+        let mut name = file.to_owned().into_os_string();
+        name.push(format!(".{end}"));
+        PathBuf::from(name)
+    };
+    let Ok(mut source) = File::open(file) else { return Ok(()) };
+    // The lock ends with whoever holds it.
+    if matches!(source.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Ok(());
+    }
+    // Whoever held it before may have finished.
+    if fs::metadata(file).map(|there| there.ino()).ok() != Some(source.metadata()?.ino()) {
+        return Ok(());
+    }
+    let partial = with_end(PARTIAL);
+    let mut encoder = flate2::write::GzEncoder::new(File::create(&partial)?, flate2::Compression::default());
+    io::copy(&mut source, &mut encoder)?;
+    encoder.finish()?;
+    fs::rename(&partial, with_end("gz"))?;
+    fs::remove_file(file)
 }
 
 /// Makes /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log, where log collectors look.
@@ -282,6 +314,40 @@ mod tests {
         assert!(dir.path().join("0.log.20261124-221338.gz").exists());
         assert!(dir.path().join("0.log.20261124-221339").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_is_compressed_once_also_by_two_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let names = || {
+            let mut names: Vec<String> =
+                fs::read_dir(dir.path()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        for name in ["0.log", "0.log.20260101-000000", "0.log.20260101-000001"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        // Another is half through the first, and one was cut off in a file that is gone since.
+        let held = File::open(dir.path().join("0.log.20260101-000000")).unwrap();
+        held.lock().unwrap();
+        for name in ["0.log.20260101-000000.tmp", "0.log.20250101-000000.tmp"] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        assert_eq!(rotated_files(&path).len(), 2);
+        compress_rotated(&path).unwrap();
+        let all = ["0.log", "0.log.20260101-000000", "0.log.20260101-000000.tmp", "0.log.20260101-000001"];
+        assert_eq!(names(), all);
+        assert_eq!(fs::read(dir.path().join("0.log.20260101-000000.tmp")).unwrap(), b"half");
+        // It was killed: the next one begins anew.
+        drop(held);
+        compress_rotated(&path).unwrap();
+        assert_eq!(names(), ["0.log", "0.log.20260101-000000.gz", "0.log.20260101-000001"]);
+        let mut text = String::new();
+        let packed = File::open(dir.path().join("0.log.20260101-000000.gz")).unwrap();
+        io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed), &mut text).unwrap();
+        assert_eq!(text, "0.log.20260101-000000");
     }
 
     #[test]

@@ -172,8 +172,11 @@ async fn a_large_log_is_rotated() {
     let dir = status.log_path.parent().unwrap();
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // What is being compressed just now has both names for a moment.
+    names.iter_mut().for_each(|name| name.truncate("0.log.20260101-000000".len()));
     names.sort();
-    assert_eq!(names.iter().filter(|name| !name.ends_with(".tmp")).count(), 3, "{names:?}");
+    names.dedup();
+    assert_eq!(names.len(), 3, "{names:?}");
     assert!(names.contains(&"0.log".to_owned()));
     world.end().await;
 }
