@@ -172,6 +172,7 @@ async fn a_large_log_is_rotated() {
     let dir = status.log_path.parent().unwrap();
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.ends_with(".tmp.gz")), "{names:?}");
     // What is being compressed just now has both names for a moment.
     names.iter_mut().for_each(|name| name.truncate("0.log.20260101-000000".len()));
     names.sort();
