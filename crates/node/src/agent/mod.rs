@@ -19,6 +19,7 @@ use decide::node_pressure::Condition;
 use decide::pod_lifecycle::PodFailure;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use kube::Client;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::Counters;
@@ -324,17 +325,29 @@ pub async fn run<R: Runtime>(
         nudge: tokio::sync::Notify::new(),
     });
     tracing::info!(node = %agent.options.node_name, runtime = %agent.runtime.version(), "the agent starts");
-    // All of them end with `shutdown`.
-    tokio::join!(
-        Box::pin(recording),
-        Box::pin(node::keep(&agent)),
-        Box::pin(lease::keep(&agent)),
-        Box::pin(roster::keep(&agent)),
-        Box::pin(pressure::keep(&agent)),
-        Box::pin(storage::keep(&agent)),
-        Box::pin(power::keep(&agent)),
-        Box::pin(crate::tunnel::keep(&agent))
-    );
+    // Each is a task by itself: what wakes one is no matter of the others. All of them end with `shutdown`.
+    let mut parts = JoinSet::new();
+    parts.spawn(recording);
+    macro_rules! keep {
+        ($part:path) => {
+            let agent = Arc::clone(&agent);
+            parts.spawn(async move { $part(&agent).await });
+        };
+    }
+    keep!(node::keep);
+    keep!(lease::keep);
+    keep!(roster::keep);
+    keep!(pressure::keep);
+    keep!(storage::keep);
+    keep!(power::keep);
+    keep!(crate::tunnel::keep);
+    while let Some(ended) = parts.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
     Ok(())
 }
 

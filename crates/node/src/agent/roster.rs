@@ -45,14 +45,14 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
     let mut statics = StaticPods::new(&agent.options, kept);
     statics.look().await;
     roster.follow(&mut statics);
-    let kept_after = tokio::time::sleep(KEPT_AFTER);
-    tokio::pin!(kept_after);
+    let (kept_after, shutdown) = (tokio::time::sleep(KEPT_AFTER), agent.shutdown.cancelled());
+    tokio::pin!(kept_after, shutdown);
     let (mut listed, mut failing) = (false, false);
     // The API server has answered, and goes on doing so.
     let mut answers = false;
     loop {
         tokio::select! {
-            () = agent.shutdown.cancelled() => break,
+            () = &mut shutdown => break,
             event = watch.next() => match event {
                 Some(Ok(event)) => {
                     // A list that begins has asked nobody yet.
