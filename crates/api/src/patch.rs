@@ -14,7 +14,7 @@ mod lists;
 mod strategic;
 mod untouched;
 
-pub use apply::{PatchType, apply};
+pub use apply::{Patch, PatchType, apply};
 pub(crate) use duplicates::read as read_repeated;
 
 use crate::depth::{DEPTH_MAX, is_too_deep};

@@ -27,6 +27,7 @@ mod metrics;
 mod negotiate;
 mod node_pods;
 mod object;
+mod outline;
 pub mod pki;
 mod proxy;
 mod reasons;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use store::{Entry, Revision};
 
 use crate::limits::OBJECT_BYTES_MAX;
+use crate::outline::{Left, Outline};
 
 /// What every stored object begins with.
 const HEAD: &[u8] = br#"{"metadata":{"#;
@@ -27,6 +28,11 @@ const SPLICE_BYTES: usize = 44;
 /// # Errors
 /// 413 when it is larger or deeper than may be stored, 500 when it has no metadata.
 pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
+    encode_with(object, &Left::default())
+}
+
+/// The stored form of an object, of which some members were left as text.
+fn encode_with(object: &Value, left: &Left) -> Result<Bytes, Status> {
     let broken = || status::internal("an object without metadata can't be stored");
     let map = object.as_object().ok_or_else(broken)?;
     if depth::is_too_deep(object) {
@@ -36,15 +42,22 @@ pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
     let mut out = Vec::with_capacity(TEXT_BYTES);
     out.extend_from_slice(HEAD);
     let mut first = true;
-    for (key, value) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
-        member(&mut out, &mut first, key, value)?;
-    }
+    let settable = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
+    members(&mut out, &mut first, settable, &left.metadata, left.fields)?;
     if first {
         return Err(broken());
     }
     out.push(b'}');
     for (key, value) in map.iter().filter(|(key, _)| *key != "metadata") {
-        member(&mut out, &mut first, key, value)?;
+        match value {
+            Value::Object(spec) if key == "spec" && !left.spec.is_empty() => {
+                name(&mut out, &mut first, key)?;
+                out.push(b'{');
+                members(&mut out, &mut true, spec, &left.spec, false)?;
+                out.push(b'}');
+            }
+            _ => member(&mut out, &mut first, key, value)?,
+        }
     }
     out.push(b'}');
     if out.len() > OBJECT_BYTES_MAX {
@@ -54,13 +67,72 @@ pub(crate) fn encode(object: &Value) -> Result<Bytes, Status> {
     Ok(Bytes::copy_from_slice(&out))
 }
 
+/// Appends members in the order of their names: those that are parsed, and those that were left as text. Of two of one name
+/// the parsed one is newer. With `fields`, the fields of managers are strings of their text.
+fn members<'a>(
+    out: &mut Vec<u8>,
+    first: &mut bool,
+    parsed: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    left: &[(String, Bytes)],
+    fields: bool,
+) -> Result<(), Status> {
+    let mut left = left.iter().peekable();
+    let text = |out: &mut Vec<u8>, first: &mut bool, (key, text): &(String, Bytes)| {
+        name(out, first, key)?;
+        out.extend_from_slice(text);
+        Ok::<(), Status>(())
+    };
+    for (key, value) in parsed {
+        while let Some(one) = left.next_if(|(name, _)| name <= key) {
+            if one.0 < *key {
+                text(out, first, one)?;
+            }
+        }
+        match value {
+            Value::Array(list) if fields && key == "managedFields" => {
+                name(out, first, key)?;
+                managers(out, list)?;
+            }
+            _ => member(out, first, key, value)?,
+        }
+    }
+    left.try_for_each(|one| text(out, first, one))
+}
+
+/// Appends a list of managers whose fields are strings of their text.
+fn managers(out: &mut Vec<u8>, list: &[Value]) -> Result<(), Status> {
+    out.push(b'[');
+    for (place, manager) in list.iter().enumerate() {
+        out.extend_from_slice(if place == 0 { b"{" } else { b",{" });
+        let mut first = true;
+        for (key, value) in manager.as_object().into_iter().flatten() {
+            match value {
+                Value::String(text) if key == "fieldsV1" => {
+                    name(out, &mut first, key)?;
+                    out.extend_from_slice(text.as_bytes());
+                }
+                _ => member(out, &mut first, key, value)?,
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    Ok(())
+}
+
 fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) -> Result<(), Status> {
+    name(out, first, key)?;
+    serde_json::to_writer(&mut *out, value).map_err(status::internal)
+}
+
+/// Appends a member's name, and what stands before its value.
+fn name(out: &mut Vec<u8>, first: &mut bool, key: &str) -> Result<(), Status> {
     if !std::mem::take(first) {
         out.push(b',');
     }
     serde_json::to_writer(&mut *out, key).map_err(status::internal)?;
     out.push(b':');
-    serde_json::to_writer(&mut *out, value).map_err(status::internal)
+    Ok(())
 }
 
 /// The object of an entry, with its resourceVersion.
@@ -74,8 +146,13 @@ pub(crate) fn decode(entry: &Entry) -> Result<Value, Status> {
 /// The object of stored bytes, as of a revision.
 pub(crate) fn decode_at(value: &[u8], revision: Revision) -> Result<Value, Status> {
     let mut object: Value = serde_json::from_slice(value).map_err(status::internal)?;
-    metadata_mut(&mut object).insert("resourceVersion".to_owned(), Value::String(revision.0.to_string()));
+    set_revision(&mut object, revision);
     Ok(object)
+}
+
+/// Sets the resourceVersion of an object.
+pub(crate) fn set_revision(object: &mut Value, revision: Revision) {
+    metadata_mut(object).insert("resourceVersion".to_owned(), Value::String(revision.0.to_string()));
 }
 
 /// The object of an entry in the form of `kind`, which need not be the one that it is stored in.
@@ -103,10 +180,10 @@ pub(crate) fn decode_at_as(kind: &Kind, value: &[u8], revision: Revision) -> Res
 ///
 /// # Errors
 /// As [`encode`].
-pub(crate) fn encode_as(kind: &Kind, object: &Value) -> Result<Bytes, Status> {
+pub(crate) fn encode_as(kind: &Kind, Outline { object, left }: &Outline) -> Result<Bytes, Status> {
     let mut stored = match &kind.custom {
         Some(custom) if custom.storage_version == kind.version => return encode(object),
-        None if kind.stored_as.is_none() => return encode(object),
+        None if kind.stored_as.is_none() => return encode_with(object, left),
         _ => object.clone(),
     };
     match &kind.custom {

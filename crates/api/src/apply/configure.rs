@@ -12,7 +12,7 @@ use super::Writer;
 use super::check;
 use super::compare::compare;
 use super::conflict::{self, Conflict};
-use super::entries::{Entries, Entry, Operation, is_empty};
+use super::entries::{Entries, Entry, Operation};
 use super::last_applied;
 use super::merge::merge;
 use super::owned::owned;
@@ -135,7 +135,7 @@ impl Step<'_> {
             api_version: self.kind.api_version(),
             subresource: self.writer.subresource.to_owned(),
             time: None,
-            fields: set.clone().difference(&UNOWNED).into_fields(),
+            fields: set.clone().difference(&UNOWNED).into(),
         };
         let before = entries.find(&own).map(|place| entries.0.swap_remove(place));
         let mut object = merge(self.root, self.live, self.config);
@@ -147,7 +147,7 @@ impl Step<'_> {
         let conflicts: Vec<(Entry, Paths)> = entries
             .0
             .iter()
-            .filter(|entry| written.meets(&entry.fields))
+            .filter(|entry| entry.fields.have_of(&written))
             .map(|entry| (entry.clone(), entry.set().intersection(&written).paths()))
             .collect();
         if !force && !conflicts.is_empty() {
@@ -157,7 +157,7 @@ impl Step<'_> {
         if object != *self.live {
             own.time = Some(self.writer.now.to_owned());
         }
-        if !is_empty(&own.fields) {
+        if !own.fields.is_empty() {
             entries.0.push(own);
         }
         Ok((object, entries))

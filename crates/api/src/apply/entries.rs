@@ -1,8 +1,11 @@
 //! `metadata.managedFields`: who set which fields, when, and how.
 //!
 //! Invariants: no two entries of one manager, operation, subresource and, but for appliers, version; entries that
-//! nobody touched are written back as they were read, without being taken apart.
+//! nobody touched are written back as they were read, without being taken apart. Where the fields came as text they are
+//! read when someone asks what is in them, and go back as text.
 //! Absent: deciding who owns what.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
@@ -34,7 +37,49 @@ pub(super) struct Entry {
     /// When the fields were last changed; none when nothing was, as for those who only agree.
     pub(super) time: Option<String>,
     /// `fieldsV1`, in this server's spelling.
-    pub(super) fields: Value,
+    pub(super) fields: Fields,
+}
+
+/// A manager's `fieldsV1`: parsed, or, in a stored object that was not parsed so far, a string that is its text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(Value);
+
+impl Fields {
+    /// The fields, parsed.
+    fn parsed(&self) -> Cow<'_, Value> {
+        match &self.0 {
+            Value::String(text) => Cow::Owned(serde_json::from_str(text).unwrap_or_default()),
+            fields => Cow::Borrowed(fields),
+        }
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.0 {
+            Value::String(text) => !text.starts_with("{\""),
+            fields => fields.as_object().is_none_or(Map::is_empty),
+        }
+    }
+
+    /// Whether all of a set is among them.
+    pub(super) fn have(&self, set: &Set) -> bool {
+        set.is_within(&self.parsed())
+    }
+
+    /// Whether one of a set is among them.
+    pub(super) fn have_of(&self, set: &Set) -> bool {
+        match &self.0 {
+            // Looking for a name is cheap, and most often it is not there.
+            Value::String(text) if !set.may_meet(text) => false,
+            _ => set.meets(&self.parsed()),
+        }
+    }
+}
+
+impl From<Set> for Fields {
+    fn from(set: Set) -> Fields {
+        Fields(set.into_fields())
+    }
 }
 
 impl Entry {
@@ -48,15 +93,15 @@ impl Entry {
 
     /// The fields.
     pub(super) fn set(&self) -> Set {
-        Set::from_stored(&self.fields)
+        Set::from_stored(&self.fields.parsed())
     }
 
     /// Takes fields from the manager; whether it has any left.
     pub(super) fn lose(&mut self, gone: &Set) -> bool {
-        if gone.meets(&self.fields) {
-            self.fields = self.set().difference(gone).into_fields();
+        if self.fields.have_of(gone) {
+            self.fields = self.set().difference(gone).into();
         }
-        !is_empty(&self.fields)
+        !self.fields.is_empty()
     }
 
     fn read(entry: Value, is_stored: bool) -> Option<Entry> {
@@ -76,9 +121,9 @@ impl Entry {
         }
         let (manager, subresource, time) = (text("manager"), text("subresource"), text("time"));
         let fields = match entry.remove("fieldsV1") {
-            Some(fields) if is_stored => fields,
-            Some(fields) => Set::from_fields(&fields).ok()?.into_fields(),
-            None => Value::Object(Map::new()),
+            Some(fields) if is_stored => Fields(fields),
+            Some(fields) => Set::from_fields(&fields).ok()?.into(),
+            None => Set::default().into(),
         };
         let time = Some(time).filter(|time| !time.is_empty());
         Some(Entry { manager, operation, api_version, subresource, time, fields })
@@ -89,7 +134,7 @@ impl Entry {
         let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
         put("apiVersion", self.api_version.into());
         put("fieldsType", "FieldsV1".into());
-        put("fieldsV1", self.fields);
+        put("fieldsV1", self.fields.0);
         put("operation", self.operation.as_str().into());
         if !self.manager.is_empty() {
             put("manager", self.manager.into());
@@ -102,11 +147,6 @@ impl Entry {
         }
         Value::Object(out)
     }
-}
-
-/// Whether `fieldsV1` holds nothing.
-pub(super) fn is_empty(fields: &Value) -> bool {
-    fields.as_object().is_none_or(Map::is_empty)
 }
 
 /// All entries of an object.
@@ -196,6 +236,34 @@ mod tests {
         assert_eq!(object["metadata"]["managedFields"], want, "one entry for each manager, appliers first, old first");
         Entries::default().put_into(&mut object);
         assert_eq!(object, json!({"metadata": {}}));
+    }
+
+    #[test]
+    fn fields_that_came_as_text_are_those_fields() {
+        let fields = json!({"f:spec": {"f:a": {}}, "f:metadata": {"f:labels": {".": {}, "f:\"": {}}}});
+        let (text, tree) = (Fields(fields.to_string().into()), Fields(fields));
+        for set in [
+            json!({"f:spec": {"f:a": {}}}),
+            json!({"f:spec": {"f:b": {}}}),
+            json!({"f:status": {}}),
+            json!({"f:metadata": {"f:labels": {"f:\"": {}}}}),
+            json!({}),
+        ] {
+            let set = Set::from_fields(&set).expect("a set");
+            assert_eq!((text.have(&set), text.have_of(&set)), (tree.have(&set), tree.have_of(&set)), "{set:?}");
+        }
+        assert!(!text.is_empty() && Fields("{}".into()).is_empty());
+        let entry = json!({"apiVersion": "v1", "fieldsType": "FieldsV1", "operation": "Update", "manager": "m"});
+        let lost = |fields: Fields| {
+            let mut read = Entry { fields, ..Entry::read(entry.clone(), true).expect("an entry") };
+            assert!(read.lose(&Set::of(&["spec.a"])));
+            read.write()
+        };
+        assert_eq!(lost(text.clone()), lost(tree));
+        assert_eq!(
+            Entry { fields: text.clone(), ..Entry::read(entry, true).expect("an entry") }.write()["fieldsV1"],
+            text.0
+        );
     }
 
     #[test]

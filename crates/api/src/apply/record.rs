@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Writer;
 use super::compare::{Comparison, compare};
-use super::entries::{Entries, Entry, Operation, is_empty};
+use super::entries::{Entries, Entry, Fields, Operation};
 use super::reset::{UNOWNED, reset};
 use super::spot::Spot;
 use crate::decode::zero_struct;
@@ -93,7 +93,7 @@ pub(super) fn updated(entries: Entries, changes: Comparison, kind: &Kind, writer
         api_version: kind.api_version(),
         subresource: writer.subresource.to_owned(),
         time: Some(writer.now.to_owned()),
-        fields: Value::Null,
+        fields: Fields::default(),
     };
     let mut entries = entries;
     entries.0.retain_mut(|entry| {
@@ -104,18 +104,18 @@ pub(super) fn updated(entries: Entries, changes: Comparison, kind: &Kind, writer
     let place = entries.find(&own);
     let written = written.difference(&UNOWNED);
     if written.is_empty() {
-        entries.0.retain(|entry| !is_empty(&entry.fields));
+        entries.0.retain(|entry| !entry.fields.is_empty());
         return entries;
     }
     match place {
         Some(place) => {
             let entry = &mut entries.0[place];
             entry.time = own.time;
-            if !written.is_within(&entry.fields) {
-                entry.fields = entry.set().union(written).into_fields();
+            if !entry.fields.have(&written) {
+                entry.fields = entry.set().union(written).into();
             }
         }
-        None => entries.0.push(Entry { fields: written.into_fields(), ..own }),
+        None => entries.0.push(Entry { fields: written.into(), ..own }),
     }
     entries
 }
@@ -142,7 +142,7 @@ fn cap(entries: &mut Entries) {
                 oldest.insert(entry.api_version.clone(), (entry, 1));
             }
             Some((bucket, count)) => {
-                bucket.fields = bucket.set().union(entry.set()).into_fields();
+                bucket.fields = bucket.set().union(entry.set()).into();
                 bucket.time = entry.time;
                 *count += 1;
                 over -= 1;
@@ -155,7 +155,7 @@ fn cap(entries: &mut Entries) {
             bucket.subresource = String::new();
         }
         match kept.iter_mut().find(|entry| entry.is_same(&bucket)) {
-            Some(there) => there.fields = there.set().union(bucket.set()).into_fields(),
+            Some(there) => there.fields = there.set().union(bucket.set()).into(),
             None => kept.push(bucket),
         }
     }

@@ -22,8 +22,8 @@ pub fn to_scale(kind: &Kind, parent: &Value, scale: &mut Value) {
     let (replicas, own) = (Set::of(&[REPLICAS]), Set::of(&[replicas_of(kind)]));
     let mut entries = Entries::stored(parent);
     entries.0.retain_mut(|entry| {
-        let has = own.is_within(&entry.fields);
-        entry.fields = replicas.clone().into_fields();
+        let has = entry.fields.have(&own);
+        entry.fields = replicas.clone().into();
         entry.api_version = SCALE.api_version();
         has
     });
@@ -34,19 +34,19 @@ pub fn to_scale(kind: &Kind, parent: &Value, scale: &mut Value) {
 pub fn from_scale(kind: &Kind, scale: &Value, parent: &mut Value) {
     let (in_scale, replicas) = (Set::of(&[REPLICAS]), Set::of(&[replicas_of(kind)]));
     let mut left = Entries::stored(scale).0;
-    left.retain(|entry| in_scale.is_within(&entry.fields));
+    left.retain(|entry| entry.fields.have(&in_scale));
     let is_one =
         |a: &Entry, b: &Entry| (&a.manager, a.operation, &a.subresource) == (&b.manager, b.operation, &b.subresource);
     let mut entries = Entries::stored(parent);
     entries.0.retain_mut(|entry| match left.iter().position(|there| is_one(there, entry)) {
-        Some(place) if replicas.is_within(&entry.fields) => {
+        Some(place) if entry.fields.have(&replicas) => {
             entry.time = left.swap_remove(place).time;
             true
         }
         _ => entry.lose(&replicas),
     });
     for entry in left {
-        entries.0.push(Entry { api_version: kind.api_version(), fields: replicas.clone().into_fields(), ..entry });
+        entries.0.push(Entry { api_version: kind.api_version(), fields: replicas.clone().into(), ..entry });
     }
     entries.put_into(parent);
 }

@@ -260,6 +260,13 @@ impl Set {
         })
     }
 
+    /// Whether the text of stored `fieldsV1` may have something of this set; when not, it has nothing.
+    pub(super) fn may_meet(&self, text: &str) -> bool {
+        let is_plain =
+            |name: &str| name.bytes().all(|byte| (b' '..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\'));
+        self.0.iter().map(|(element, _)| element.as_str()).any(|name| !is_plain(name) || text.contains(name))
+    }
+
     /// Whether stored `fieldsV1` has all of this set, without reading all of it.
     pub(super) fn is_within(&self, fields: &Value) -> bool {
         self.0.iter().all(|(element, node)| {

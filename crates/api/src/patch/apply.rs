@@ -50,45 +50,80 @@ pub fn apply(
     body: &[u8],
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    if patch_type == PatchType::Strategic && kind.custom.is_some() {
-        return Err(status::unsupported_media(CUSTOM_PATCHES));
-    }
-    let (mut patch, mut strict_errors) = read_body(patch_type, body)?;
-    let named = Named::of(kind, patch_type, &patch);
-    let mut patched = match patch_type {
-        PatchType::Json => json(current, &patch)?,
-        PatchType::Merge => merge(current, &patch)?,
-        PatchType::Strategic => use_up(kind, current, &mut patch)?,
-    };
-    // Only a refusal shows it, so it is made again then.
-    let shown = || match patch_type {
-        PatchType::Json => json(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
-        PatchType::Merge => merge(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
-        PatchType::Strategic => gotext::value(&patch),
-    };
-    let is_strict = validation != FieldValidation::Ignore;
-    let refuse = |detail: String| {
-        let path = Path::root("patch");
-        status::invalid("", "", "", &[FieldError::invalid(&path, shown().as_str(), detail)])
-    };
-    let untouched = named.take_others(&mut patched);
-    let (mut value, found) = match patch_type {
-        PatchType::Strategic => decode::from_merged(kind, patched, is_strict).map_err(&refuse)?,
-        PatchType::Json | PatchType::Merge => {
-            let mut value = patched;
-            let warnings = decode::normalize(kind, &mut value, softened(validation));
-            (value, warnings.map_err(|error| refuse(error.cause()))?)
+    Patch::read(kind, patch_type, body)?.apply(current, validation)
+}
+
+/// A patch of an object of a kind, read from a request's body.
+pub struct Patch<'a> {
+    kind: &'a Kind,
+    patch_type: PatchType,
+    patch: Value,
+    /// What strict decoding has to say of the patch itself.
+    strict_errors: Vec<String>,
+    named: Named,
+}
+
+impl<'a> Patch<'a> {
+    /// Reads a patch.
+    ///
+    /// # Errors
+    /// The answer of a kube-apiserver to a body that is no patch of the kind.
+    pub fn read(kind: &'a Kind, patch_type: PatchType, body: &[u8]) -> Result<Patch<'a>, Status> {
+        if patch_type == PatchType::Strategic && kind.custom.is_some() {
+            return Err(status::unsupported_media(CUSTOM_PATCHES));
         }
-    };
-    untouched.put_back(&mut value);
-    if !is_strict {
-        return Ok(Decoded { value, warnings: Vec::new() });
+        let (patch, strict_errors) = read_body(patch_type, body)?;
+        let named = Named::of(kind, patch_type, &patch);
+        Ok(Patch { kind, patch_type, patch, strict_errors, named })
     }
-    strict_errors.extend(found);
-    if validation == FieldValidation::Strict && !strict_errors.is_empty() {
-        return Err(refuse(format!("strict decoding error: {}", strict_errors.join(", "))));
+
+    /// Whether nothing but the status, and what says which object is meant, is read to apply it: it speaks of nothing else.
+    /// A refused merge patch shows the whole object that it made, so none of them counts.
+    pub fn is_of_status_alone(&self) -> bool {
+        self.patch_type == PatchType::Strategic && self.named.is_status_alone()
     }
-    Ok(Decoded { value, warnings: strict_errors })
+
+    /// `current` after the patch.
+    ///
+    /// # Errors
+    /// The answer of a kube-apiserver to a patch that it cannot apply.
+    pub fn apply(self, current: &Value, validation: FieldValidation) -> Result<Decoded, Status> {
+        let Patch { kind, patch_type, mut patch, mut strict_errors, named } = self;
+        let mut patched = match patch_type {
+            PatchType::Json => json(current, &patch)?,
+            PatchType::Merge => merge(current, &patch)?,
+            PatchType::Strategic => use_up(kind, current, &mut patch)?,
+        };
+        // Only a refusal shows it, so it is made again then.
+        let shown = || match patch_type {
+            PatchType::Json => json(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
+            PatchType::Merge => merge(current, &patch).map(|patched| patched.to_string()).unwrap_or_default(),
+            PatchType::Strategic => gotext::value(&patch),
+        };
+        let is_strict = validation != FieldValidation::Ignore;
+        let refuse = |detail: String| {
+            let path = Path::root("patch");
+            status::invalid("", "", "", &[FieldError::invalid(&path, shown().as_str(), detail)])
+        };
+        let untouched = named.take_others(&mut patched);
+        let (mut value, found) = match patch_type {
+            PatchType::Strategic => decode::from_merged(kind, patched, is_strict).map_err(&refuse)?,
+            PatchType::Json | PatchType::Merge => {
+                let mut value = patched;
+                let warnings = decode::normalize(kind, &mut value, softened(validation));
+                (value, warnings.map_err(|error| refuse(error.cause()))?)
+            }
+        };
+        untouched.put_back(&mut value);
+        if !is_strict {
+            return Ok(Decoded { value, warnings: Vec::new() });
+        }
+        strict_errors.extend(found);
+        if validation == FieldValidation::Strict && !strict_errors.is_empty() {
+            return Err(refuse(format!("strict decoding error: {}", strict_errors.join(", "))));
+        }
+        Ok(Decoded { value, warnings: strict_errors })
+    }
 }
 
 /// Strict errors are collected first, because those of the patch itself belong in the same message.

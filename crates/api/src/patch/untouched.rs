@@ -14,6 +14,8 @@ use crate::kinds::Kind;
 /// The members by which an object says what it is: they are read in any case.
 const IDENTITY: [&str; 2] = ["apiVersion", "kind"];
 const METADATA: &str = "metadata";
+/// The members of the metadata by which a patch says which object it means.
+const WHICH: [&str; 4] = ["name", "namespace", "resourceVersion", "uid"];
 
 /// What a patch names.
 pub(super) struct Named {
@@ -31,6 +33,15 @@ impl Named {
             return Named { members: None, metadata: None };
         }
         Named { members: names(Some(patch)), metadata: names(patch.get(METADATA)) }
+    }
+
+    /// Whether nothing is named but the status and what says which object is meant.
+    pub(super) fn is_status_alone(&self) -> bool {
+        let is_it = |name: &str| name == METADATA || name == "status" || IDENTITY.contains(&name);
+        let Some(members) = &self.members else { return false };
+        let no_metadata = !members.contains(METADATA);
+        let which = self.metadata.as_ref().is_some_and(|names| names.iter().all(|name| WHICH.contains(&name.as_str())));
+        members.iter().all(|name| is_it(name)) && (no_metadata || which)
     }
 
     /// Takes out of an object what the patch does not name.

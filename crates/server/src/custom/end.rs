@@ -95,7 +95,7 @@ async fn delete_all<S: Store>(app: &App<S>, kind: &Kind) -> Result<usize, Status
             let (namespace, name) = object::names_of_key(kind, &entry.key);
             let place = Place { kind, namespace: Some(namespace).filter(|_| kind.namespaced), name };
             match remove(app, place, &DeleteOptions::default()).await {
-                Ok(crate::verbs::delete::Deleted::Gone(_)) => {}
+                Ok(crate::verbs::delete::Deleted::Gone { .. }) => {}
                 Ok(crate::verbs::delete::Deleted::Marked(_)) => left += 1,
                 Err(status) if status.code == 404 => {}
                 Err(status) => return Err(status),

@@ -109,8 +109,7 @@ pub(crate) async fn store_new<S: Store>(
         let there = app.lookup(place.kind, place.namespace, place.name).await?.is_some();
         return Ok((!there).then_some(Written::Shown(object)));
     }
-    let value = encode(place.kind, &mut object);
-    drop(object);
+    let value = encode(place.kind, object.into());
     let stored = match value {
         Ok(value) => app.put(&place.key(), Expect::Absent, value.clone()).await.map(|at| at.map(|at| (value, at))),
         Err(status) => Err(status),

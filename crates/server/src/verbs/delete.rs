@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use api::kinds::DELETE_OPTIONS;
 use api::status::{self, Status};
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
@@ -24,10 +25,11 @@ use crate::body;
 use crate::limits::{CONFLICT_RETRIES_MAX, DELETIONS_AT_ONCE};
 use crate::negotiate;
 use crate::object::{self, has_finalizers, meta, metadata_mut};
+use crate::outline::Outline;
 use crate::reply::{self, Reply};
 use crate::selection::Selection;
-use crate::services;
-use crate::shape::{self, ListMeta};
+use crate::services::{self, GivenUp};
+use crate::shape::{self, Include, ListMeta};
 
 /// The finalizer under which an object waits for those that it owns.
 const FOREGROUND: &str = "foregroundDeletion";
@@ -40,8 +42,8 @@ const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"]
 pub(crate) enum Deleted {
     /// The object waits for its end, or would.
     Marked(Written),
-    /// It is gone; this is how it stood last.
-    Gone(Value),
+    /// It is gone; this is how it stood last, where its kind shows that.
+    Gone { uid: String, last: Bytes, revision: Revision },
 }
 
 /// Answers a delete.
@@ -51,11 +53,11 @@ pub(crate) async fn delete<S: Store>(app: &Arc<App<S>>, ask: Ask, place: Place<'
     let options = DeleteOptions::parse(&ask.query, body.as_ref())?;
     match remove(app, place, &options).await? {
         Deleted::Marked(written) => written.respond(StatusCode::OK, form, place),
-        Deleted::Gone(object) if place.kind.returns_deleted_object() => {
-            shape::respond_value(StatusCode::OK, form, place.kind, object)
+        Deleted::Gone { last, revision, .. } if place.kind.returns_deleted_object() => {
+            shape::respond(StatusCode::OK, form, Include::Metadata, place.kind, &last, revision)
         }
-        Deleted::Gone(object) => {
-            let status = status::success(place.kind.group, place.kind.plural, place.name, meta(&object, "uid"));
+        Deleted::Gone { uid, .. } => {
+            let status = status::success(place.kind.group, place.kind.plural, place.name, &uid);
             Ok(reply::json(StatusCode::OK, &status.body))
         }
     }
@@ -77,15 +79,15 @@ pub(crate) async fn remove<S: Store>(
     let _turn = app.event_turns.other(place.kind);
     for _ in 0..CONFLICT_RETRIES_MAX {
         let entry = app.entry(place).await?;
-        let old = object::decode_as(place.kind, &entry)?;
-        check_preconditions(place, options, &old)?;
-        let mut new = old.clone();
+        let mut new = Outline::of_few_fields(place.kind, &entry)?;
+        check_preconditions(place, options, &new.object)?;
+        let given_up = services::given_up(place, &new.object, None);
         let verdict = match (is_namespace, is_definition(place)) {
-            (true, _) => mark_namespace(&mut new, options),
-            (_, true) => mark_definition(&mut new),
-            _ => mark(place, &mut new, options),
+            (true, _) => mark_namespace(&mut new.object, options),
+            (_, true) => mark_definition(&mut new.object),
+            _ => mark(place, &mut new.object, options),
         };
-        if let Some(deleted) = carry_out(app, place, &entry, old, new, verdict, options.dry_run).await? {
+        if let Some(deleted) = carry_out(app, place, &entry, given_up, new, verdict, options.dry_run).await? {
             return Ok(deleted);
         }
     }
@@ -121,33 +123,31 @@ async fn carry_out<S: Store>(
     app: &App<S>,
     place: Place<'_>,
     entry: &Entry,
-    old: Value,
-    new: Value,
+    given_up: GivenUp,
+    new: Outline,
     verdict: Verdict,
     dry_run: bool,
 ) -> Result<Option<Deleted>, Status> {
     match verdict {
         Verdict::Pending => Ok(Some(Deleted::Marked(Written::Stored(entry.value.clone(), entry.mod_revision)))),
-        Verdict::Mark if dry_run => Ok(Some(Deleted::Marked(Written::Shown(new)))),
-        Verdict::Mark => {
-            drop(old);
-            Ok(store_over(app, place, entry, new).await?.map(Deleted::Marked))
-        }
-        Verdict::Remove if dry_run => Ok(Some(Deleted::Gone(old))),
+        Verdict::Mark if dry_run => Ok(Some(Deleted::Marked(Written::Shown(new.whole()?)))),
+        Verdict::Mark => Ok(store_over(app, place, entry, new).await?.map(Deleted::Marked)),
         Verdict::Remove => {
-            let given_up = services::given_up(place, &old, None);
-            drop(old);
+            let uid = meta(&new.object, "uid").to_owned();
+            let last = match place.kind.returns_deleted_object() && !dry_run {
+                // One that became too large by its marks still goes.
+                true => object::encode_as(place.kind, &new).unwrap_or_else(|_| entry.value.clone()),
+                false => entry.value.clone(),
+            };
+            drop(new);
+            if dry_run {
+                return Ok(Some(Deleted::Gone { uid, last, revision: entry.mod_revision }));
+            }
             let Some(revision) = app.remove(&place.key(), entry.mod_revision).await? else { return Ok(None) };
             given_up.release(app, place).await;
-            let mut last = new;
-            stamp(&mut last, revision);
-            Ok(Some(Deleted::Gone(last)))
+            Ok(Some(Deleted::Gone { uid, last, revision }))
         }
     }
-}
-
-fn stamp(object: &mut Value, revision: Revision) {
-    metadata_mut(object).insert("resourceVersion".to_owned(), revision.0.to_string().into());
 }
 
 pub(super) fn check_preconditions(place: Place<'_>, options: &DeleteOptions, old: &Value) -> Result<(), Status> {

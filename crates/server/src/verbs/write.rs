@@ -19,6 +19,7 @@ use crate::admission;
 use crate::app::{App, Place};
 use crate::negotiate::Form;
 use crate::object::{self, meta, metadata_mut};
+use crate::outline::Outline;
 use crate::reply::Body;
 use crate::services;
 use crate::shape::{self, Include};
@@ -151,8 +152,8 @@ fn is_let_go(place: Place<'_>, new: &Value, old: &Value) -> bool {
     marked && graceless && !in_spec && !object::has_finalizers(new)
 }
 
-/// Puts `new` in the place of the object in `entry`, which `old` is the parse of. None when someone else wrote in
-/// between. `new` is decoded and has its defaults.
+/// Puts `new` in the place of the object in `entry`, which `old` is the parse of, as far as `new` goes. None when someone
+/// else wrote in between. `new` is decoded and has its defaults.
 ///
 /// # Errors
 /// What is wrong with `new`.
@@ -162,9 +163,10 @@ pub(crate) async fn replace<S: Store>(
     part: Part,
     entry: &Entry,
     old: Value,
-    mut new: Value,
+    new: impl Into<Outline>,
     dry_run: bool,
 ) -> Result<Option<Written>, Status> {
+    let Outline { object: mut new, left } = new.into();
     settle_namespace(place, &mut new)?;
     settle_name(place, &mut new)?;
     let (asked, found) = (meta(&new, "uid"), meta(&old, "uid"));
@@ -210,15 +212,16 @@ pub(crate) async fn replace<S: Store>(
         if removed.is_some() {
             given_up.release(app, place).await;
         }
-        return Ok(removed.map(|_| Written::Shown(new)));
+        let shown = Outline { object: new, left }.whole()?;
+        return Ok(removed.map(|_| Written::Shown(shown)));
     }
     let claims = services::claim(app, place, &mut new, Some(&old), dry_run).await?;
     if dry_run {
-        return Ok(Some(Written::Shown(new)));
+        return Ok(Some(Written::Shown(Outline { object: new, left }.whole()?)));
     }
     let given_up = services::given_up(place, &old, Some(&new));
-    let value = encode(place.kind, &mut new);
-    drop((old, new));
+    let value = encode(place.kind, Outline { object: new, left });
+    drop(old);
     let stored = match value {
         Ok(value) => store_value(app, place, entry, value).await,
         Err(status) => Err(status),
@@ -231,12 +234,12 @@ pub(crate) async fn replace<S: Store>(
 }
 
 /// The stored form of an object. One that is too large may become small enough without the account of its managers.
-pub(super) fn encode(kind: &Kind, object: &mut Value) -> Result<Bytes, Status> {
-    match object::encode_as(kind, object) {
-        Err(status) if status.code == 413 => {
-            metadata_mut(object).remove("managedFields").ok_or(status)?;
-            object::encode_as(kind, object)
-        }
+pub(super) fn encode(kind: &Kind, mut object: Outline) -> Result<Bytes, Status> {
+    match object::encode_as(kind, &object) {
+        Err(status) if status.code == 413 => match object.forget_managers() {
+            true => object::encode_as(kind, &object),
+            false => Err(status),
+        },
         encoded => encoded,
     }
 }
@@ -246,10 +249,9 @@ pub(crate) async fn store_over<S: Store>(
     app: &App<S>,
     place: Place<'_>,
     entry: &Entry,
-    new: Value,
+    new: impl Into<Outline>,
 ) -> Result<Option<Written>, Status> {
-    let value = object::encode_as(place.kind, &new)?;
-    drop(new);
+    let value = object::encode_as(place.kind, &new.into())?;
     store_value(app, place, entry, value).await
 }
 

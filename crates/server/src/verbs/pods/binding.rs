@@ -14,7 +14,8 @@ use store::Store;
 use crate::app::{App, Ask, Place};
 use crate::body;
 use crate::limits::CONFLICT_RETRIES_MAX;
-use crate::object::{self, meta, metadata_mut};
+use crate::object::{meta, metadata_mut};
+use crate::outline::Outline;
 use crate::reply::{self, Reply};
 use crate::request::Query;
 use crate::verbs::options::WriteOptions;
@@ -52,8 +53,8 @@ async fn assign<S: Store>(app: &Arc<App<S>>, place: Place<'_>, binding: &Value, 
     let _turn = app.event_turns.other(place.kind);
     for _ in 0..CONFLICT_RETRIES_MAX {
         let entry = app.entry(place).await?;
-        let mut pod = object::decode(&entry)?;
-        place_on(place, &mut pod, binding, node)?;
+        let mut pod = Outline::of_few_fields(place.kind, &entry)?;
+        place_on(place, &mut pod.object, binding, node)?;
         if options.dry_run || store_over(app, place, &entry, pod).await?.is_some() {
             let success =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
