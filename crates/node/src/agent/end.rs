@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use decide::dead_man::is_stand_in;
+
 use super::worker::{Order, Worker};
 use super::{last_words, observe, stop};
 use crate::runtime::{Runtime, RuntimeError};
@@ -22,14 +24,23 @@ impl<R: Runtime> Worker<R> {
         if !gone {
             let mut picture = observe(self.agent.runtime.as_ref(), &self.uid).await?;
             last_words::read(&self.agent, &self.state.pod, &mut picture, &mut self.state.last_words).await;
-            self.tell(&picture, true).await?;
+            match self.tell(&picture, true).await {
+                Err(error) if !self.makes_room() => return Err(error),
+                _ => {}
+            }
         }
         stop::clean(self.agent.as_ref(), &self.uid, Some(&self.state.pod)).await?;
-        if !gone && !stop::delete_object(&self.agent, &self.state.pod).await {
+        if !gone && !stop::delete_object(&self.agent, &self.state.pod).await && !self.makes_room() {
             return Ok(false);
         }
         self.agent.keep_pod(&self.uid, None);
         Ok(true)
+    }
+
+    /// Whether the one that stands in for its DaemonSet waits for its end: then it doesn't wait itself for an API server that
+    /// can't be reached, and the roster deletes the pod there when it can.
+    fn makes_room(&self) -> bool {
+        !is_stand_in(&self.state.pod) && self.agent.stand_ins.has(&self.uid)
     }
 
     /// Stops what runs. A new order with less time (a forced deletion) takes effect while it waits.

@@ -161,6 +161,17 @@ impl<R: Runtime> Roster<R> {
     /// Tells the pod's worker; a pod that is new gets one.
     fn order(&mut self, pod: Pod, gone: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        if self.is_stood_in_for(&uid, &pod) {
+            if !gone {
+                let agent = Arc::clone(&self.agent);
+                tokio::spawn(async move {
+                    while !stop::delete_object(&agent, &pod).await && !agent.shutdown.is_cancelled() {
+                        tokio::time::sleep(KEPT_AFTER).await;
+                    }
+                });
+            }
+            return;
+        }
         let order = Order { pod: Arc::new(pod), gone };
         if let Some(orders) = self.orders.get(&uid)
             && orders.receiver_count() > 0
@@ -172,6 +183,12 @@ impl<R: Runtime> Roster<R> {
             return;
         }
         self.spawn(uid, order);
+    }
+
+    /// Whether nothing is left here of a pod but one that stands in under its UID: the API server did not hear of its end.
+    fn is_stood_in_for(&self, uid: &str, pod: &Pod) -> bool {
+        let stands_in = |orders: &watch::Sender<Order>| is_stand_in(&orders.borrow().pod);
+        pod.metadata.deletion_timestamp.is_some() && !is_stand_in(pod) && self.orders.get(uid).is_some_and(stands_in)
     }
 
     /// A worker for a pod that is new here.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decide::dead_man::{daemon_set, images};
+use decide::dead_man::{daemon_set, images, is_stand_in};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{StandIn, StandIns};
@@ -56,8 +56,9 @@ impl<R: Runtime> Roster<R> {
                 Some(orders) if one.ending => {
                     orders.send_if_modified(|order| !std::mem::replace(&mut order.gone, true));
                 }
-                // Its predecessor of the same UID has to be gone first.
-                Some(_) => {}
+                Some(orders) if is_stand_in(&orders.borrow().pod) => {}
+                // Its predecessor of the same UID has to be gone first, and may wait for the API server.
+                Some(orders) => orders.send_modify(|_| {}),
                 None if one.ending => self.forget_stand_in(&set).await,
                 None => self.begin_stand_in(&set, &one.uid).await,
             }
