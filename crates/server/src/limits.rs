@@ -96,13 +96,14 @@ pub(crate) const REASONS_WAIT: Duration = Duration::from_secs(20);
 /// Writes of events that are worked on at a time: as many share a commit, which costs more than the rest of such a write, and
 /// they are few beside what a fleet has waiting.
 pub(crate) const EVENTS_AT_ONCE: usize = 16;
-/// Events go on when there has been no other write for this long: those of a rollout follow each other by less.
-pub(crate) const EVENT_QUIET: Duration = Duration::from_millis(10);
+/// Events go on when there has been no other write for this long: those of a rollout follow each other by less, also where
+/// the next of its pods wait for the ones before.
+pub(crate) const EVENT_QUIET: Duration = Duration::from_millis(30);
 /// Whose turn it is to write an event waits this long at most for that: some thirty events a second come through
 /// while a fleet's rollout fills the server, and thousands before and after it.
 pub(crate) const EVENT_YIELD: Duration = Duration::from_millis(500);
-/// While it waits it looks this often: no longer than a write takes.
-pub(crate) const EVENT_LOOK_EVERY: Duration = Duration::from_millis(2);
+/// While it waits it looks this often: seldom enough that those who wait take little from the writes that they wait for.
+pub(crate) const EVENT_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// An event waits this long for its turn: clients give a request about a minute.
 pub(crate) const EVENT_WAIT: Duration = Duration::from_secs(30);
 
