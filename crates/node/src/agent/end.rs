@@ -21,24 +21,25 @@ impl<R: Runtime> Worker<R> {
         Box::pin(self.keep_for_later()).await;
         self.stop_containers().await?;
         let gone = order.gone || self.orders.borrow().gone;
-        if !gone {
+        if !gone && !self.makes_room() {
             let mut picture = observe(self.agent.runtime.as_ref(), &self.uid).await?;
             last_words::read(&self.agent, &self.state.pod, &mut picture, &mut self.state.last_words).await;
-            match self.tell(&picture, true).await {
-                Err(error) if !self.makes_room() => return Err(error),
-                _ => {}
-            }
+            self.tell(&picture, true).await?;
         }
         stop::clean(self.agent.as_ref(), &self.uid, Some(&self.state.pod)).await?;
-        if !gone && !stop::delete_object(&self.agent, &self.state.pod).await && !self.makes_room() {
+        if !gone && !self.makes_room() && !stop::delete_object(&self.agent, &self.state.pod).await && !self.makes_room()
+        {
             return Ok(false);
+        }
+        if !gone && self.makes_room() {
+            stop::delete_later(&self.agent, Arc::clone(&self.state.pod));
         }
         self.agent.keep_pod(&self.uid, None);
         Ok(true)
     }
 
-    /// Whether the one that stands in for its DaemonSet waits for its end: then it doesn't wait itself for an API server that
-    /// can't be reached, and the roster deletes the pod there when it can.
+    /// Whether the one that stands in for its DaemonSet, under the same UID, waits for its end: then it does not wait itself for
+    /// an API server that can't be reached.
     fn makes_room(&self) -> bool {
         !is_stand_in(&self.state.pod) && self.agent.stand_ins.has(&self.uid)
     }

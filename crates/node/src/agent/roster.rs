@@ -107,7 +107,8 @@ pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
             }
             Some(done) = roster.workers.join_next(), if !roster.workers.is_empty() => {
                 match done {
-                    Ok(uid) => drop(roster.orders.remove(&uid)),
+                    // The UID may have got another worker meanwhile.
+                    Ok(uid) => roster.orders.retain(|id, orders| *id != uid || orders.receiver_count() > 0),
                     Err(error) => tracing::error!("a pod's worker broke: {error}"),
                 }
                 // Another may have waited for its end.
@@ -161,14 +162,9 @@ impl<R: Runtime> Roster<R> {
     /// Tells the pod's worker; a pod that is new gets one.
     fn order(&mut self, pod: Pod, gone: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        if self.is_stood_in_for(&uid, &pod) {
+        if (gone || pod.metadata.deletion_timestamp.is_some()) && self.is_stood_in_for(&uid) {
             if !gone {
-                let agent = Arc::clone(&self.agent);
-                tokio::spawn(async move {
-                    while !stop::delete_object(&agent, &pod).await && !agent.shutdown.is_cancelled() {
-                        tokio::time::sleep(KEPT_AFTER).await;
-                    }
-                });
+                stop::delete_later(&self.agent, Arc::new(pod));
             }
             return;
         }
@@ -185,10 +181,9 @@ impl<R: Runtime> Roster<R> {
         self.spawn(uid, order);
     }
 
-    /// Whether nothing is left here of a pod but one that stands in under its UID: the API server did not hear of its end.
-    fn is_stood_in_for(&self, uid: &str, pod: &Pod) -> bool {
-        let stands_in = |orders: &watch::Sender<Order>| is_stand_in(&orders.borrow().pod);
-        pod.metadata.deletion_timestamp.is_some() && !is_stand_in(pod) && self.orders.get(uid).is_some_and(stands_in)
+    /// Whether nothing is left here of a pod but one that stands in under its UID: its end is no matter of that one.
+    fn is_stood_in_for(&self, uid: &str) -> bool {
+        self.orders.get(uid).is_some_and(|orders| is_stand_in(&orders.borrow().pod))
     }
 
     /// A worker for a pod that is new here.

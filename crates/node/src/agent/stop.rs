@@ -10,9 +10,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
+use super::tell::ANSWER_MAX;
 use super::{Agent, Picture, hooks, start};
 use crate::runtime::{ContainerId, Runtime, RuntimeError};
 use crate::volumes;
+
+/// Wait between tries to delete a pod that nobody waits for.
+const DELETE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the containers of this pod may still take.
 pub(super) fn grace(pod: &Pod) -> Duration {
@@ -111,12 +115,29 @@ pub(super) async fn delete_object<R>(agent: &Arc<Agent<R>>, pod: &Pod) -> bool {
         preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
         ..Default::default()
     };
-    match pods.delete(name, &params).await {
-        Ok(_) => true,
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
-        Err(error) => {
+    match tokio::time::timeout(ANSWER_MAX, pods.delete(name, &params)).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => true,
+        Ok(Err(error)) => {
             tracing::debug!("pod {namespace}/{name} ended but can't be deleted yet: {error}");
             false
         }
+        Err(_) => {
+            tracing::debug!("pod {namespace}/{name} ended but can't be deleted yet: no answer within {ANSWER_MAX:?}");
+            false
+        }
     }
+}
+
+/// The same without waiting for it: tries until it is done, or until the agent ends and the next one hears of the pod.
+pub(super) fn delete_later<R: Runtime>(agent: &Arc<Agent<R>>, pod: Arc<Pod>) {
+    let agent = Arc::clone(agent);
+    tokio::spawn(async move {
+        let done = async {
+            while !delete_object(&agent, &pod).await {
+                tokio::time::sleep(DELETE_EVERY).await;
+            }
+        };
+        agent.shutdown.run_until_cancelled(done).await;
+    });
 }

@@ -1,5 +1,6 @@
 //! The whole agent against the whole API server, over TLS; only the containers are hollow.
 
+mod dead_man;
 mod power;
 mod pre_pull;
 mod pressure;
@@ -61,16 +62,23 @@ impl World {
 
     /// What the agent is started with.
     async fn agent_parts(&self) -> (Options, Client) {
-        let data = self.dir.path().join("data");
-        let text = server::pki::node_kubeconfig(&data, "n-1", &self.url).unwrap();
+        (self.options(), Client::try_from(self.agent_config().await).unwrap())
+    }
+
+    /// How the agent reaches the server.
+    async fn agent_config(&self) -> Config {
+        let text = server::pki::node_kubeconfig(&self.dir.path().join("data"), "n-1", &self.url).unwrap();
         let config = kube::config::Kubeconfig::from_yaml(&text).unwrap();
-        let config = Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
+        Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap()
+    }
+
+    fn options(&self) -> Options {
+        let data = self.dir.path().join("data");
         let mut options = Options::new("n-1", data, self.dir.path().join("run"), &self.url);
         options.pod_log_dir = self.dir.path().join("logs");
         options.labels.insert("topology.kubernetes.io/zone".to_owned(), "z-1".to_owned());
         (self.change)(&mut options);
-        (options, client)
+        options
     }
 
     fn run_agent(&mut self, options: Options, clients: impl Into<node::agent::Clients> + Send + 'static) {

@@ -40,7 +40,7 @@ impl<R: Runtime> Roster<R> {
                 self.agent.stand_ins.raise(&set, &previous.pod);
             }
         }
-        for pod in kept.iter().filter(|pod| decide::dead_man::is_stand_in(pod)) {
+        for pod in kept.iter().filter(|pod| is_stand_in(pod)) {
             let Some(uid) = pod.metadata.uid.clone().filter(|uid| !self.agent.stand_ins.has(uid)) else { continue };
             self.spawn(uid, Order { pod: Arc::new(pod.clone()), gone: true });
         }
@@ -53,12 +53,12 @@ impl<R: Runtime> Roster<R> {
             self.agent.stand_ins.lock().iter().map(|(set, one)| (set.clone(), one.clone())).collect();
         for (set, one) in all {
             match self.orders.get(&one.uid) {
+                // Its predecessor of the same UID has to be gone first.
+                Some(orders) if !is_stand_in(&orders.borrow().pod) => {}
                 Some(orders) if one.ending => {
                     orders.send_if_modified(|order| !std::mem::replace(&mut order.gone, true));
                 }
-                Some(orders) if is_stand_in(&orders.borrow().pod) => {}
-                // Its predecessor of the same UID has to be gone first, and may wait for the API server.
-                Some(orders) => orders.send_modify(|_| {}),
+                Some(_) => {}
                 None if one.ending => self.forget_stand_in(&set).await,
                 None => self.begin_stand_in(&set, &one.uid).await,
             }

@@ -95,10 +95,11 @@ impl<R: Runtime> Worker<R> {
         self.state.on_trial.trial = Some(Trial { began: self.agent.answers.now(), after });
     }
 
-    /// Whether another pod of its DaemonSet runs here.
+    /// Whether another pod of its DaemonSet runs here, and is not to end.
     fn has_other(&self, set: &str) -> bool {
         self.agent.pods().iter().any(|pod| {
-            let runs = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+            let runs = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+                && pod.metadata.deletion_timestamp.is_none();
             runs && dead_man::daemon_set(pod) == Some(set) && pod.metadata.uid.as_ref() != Some(&self.uid)
         })
     }
