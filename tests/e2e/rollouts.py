@@ -109,9 +109,9 @@ def pause_and_freeze(s, hollow):
     s.own("rollout", "unfreeze", "ds/roll")
     until("the last good revision comes back", lambda: s.images() == {node: NEW for node in NODES})
     equal("resume", s.own.out("rollout", "resume", "ds/roll"), "daemonset.apps/roll resumed\n")
-    s.everywhere(OLD)
     p = s.own("rollout", "status", "ds/roll", "-o", "json", "--timeout=60s")
     equal("how it ends", json.loads(p.stdout.splitlines()[-1])["outcome"], "Complete")
+    s.everywhere(OLD)
 
 
 def canary_and_waves(s):

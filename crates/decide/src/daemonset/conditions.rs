@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::{DaemonSetCondition, DaemonSetStatus};
 use super::course::{Course, api_time};
 use super::{Budget, Gauge};
 
-const AVAILABLE: &str = "Available";
+pub(super) const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
 const DEGRADED: &str = "Degraded";
 

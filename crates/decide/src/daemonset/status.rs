@@ -89,6 +89,13 @@ pub(super) fn may_wait(stored: Option<&DaemonSetStatus>, new: &DaemonSetStatus) 
         && stored.observed_generation == new.observed_generation
         && stored.desired_number_scheduled == wanted
         && stored.number_misscheduled == new.number_misscheduled
+        && course_of(stored) == course_of(new)
+}
+
+/// What the conditions say of the rollout itself: whether it goes on, and why not.
+fn course_of(status: &DaemonSetStatus) -> Vec<(&str, &str, Option<&str>)> {
+    let conditions = status.conditions.iter().flatten().filter(|c| c.type_ != conditions::AVAILABLE);
+    conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_deref())).collect()
 }
 
 /// These fields are absent when zero.

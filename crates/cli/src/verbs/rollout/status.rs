@@ -20,6 +20,9 @@ use crate::failure::{Failure, Result, message};
 use crate::targets::Target;
 use crate::watching::{FOREVER, until};
 
+/// How long a controller may take to see what a rollout has waited for.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
+
 /// Flags of `rollout status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -59,7 +62,12 @@ pub(super) async fn run(api: &Api, args: &Args) -> Result<()> {
 
 async fn one(api: &Api, args: &Args, target: &Target) -> Result<()> {
     // What is not there will not be waited for.
-    target.get(api).await?;
+    let object = target.get(api).await?;
+    let waits = || target.mapping.kind == "DaemonSet" && verdict::of(&object).outcome == Outcome::Waiting;
+    if args.watch && waits() {
+        // What its user has just done, `resume` perhaps, may not have been seen yet.
+        tokio::time::sleep(SEEN_WITHIN).await;
+    }
     let shown = match args.output.as_deref() {
         Some("json") if target.mapping.kind == "DaemonSet" => Some(Shown::Json),
         Some("json") => return message(format!("-o json is for DaemonSets, not for a {}", target.mapping.kind)),

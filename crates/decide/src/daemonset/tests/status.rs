@@ -79,4 +79,12 @@ fn only_progress_may_wait() {
     cluster.settle();
     cluster.nodes.remove("n-2");
     assert!(!may_wait(&cluster), "fewer are wanted");
+    cluster.govern(serde_json::json!({"paused": true}));
+    set_image(&mut cluster.set, "x:3");
+    cluster.settle();
+    cluster.pod_on("n-1").ready = false;
+    assert!(may_wait(&cluster), "one is available");
+    cluster.pod_on("n-1").ready = true;
+    cluster.govern(serde_json::json!({}));
+    assert!(!may_wait(&cluster), "the user waits to see that it goes on");
 }
