@@ -1,7 +1,7 @@
 //! Writes that all controllers of pods make: create, delete, adopt, release, status.
 //!
-//! Invariants: each write is noted so that the set waits for it to come back; creations start with a small batch and
-//! grow only while they succeed; writes hit the object that was meant (UID).
+//! Invariants: each write is noted so that the set waits for it to come back; creations start with a few at once and
+//! become more only while they succeed; writes hit the object that was meant (UID).
 //!
 //! Absent: which writes to make.
 
@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use api::kinds::Kind;
 use decide::claim::controller_reference;
-use futures::{StreamExt, stream};
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::hub::Hub;
 use crate::key::Key;
-use crate::limits::{FIRST_BATCH, WRITES_IN_FLIGHT};
+use crate::limits::{CREATIONS_AT_FIRST, WRITES_IN_FLIGHT};
 use crate::record::{About, Event};
 use crate::wire::{self, Deletion, Patch};
 use crate::world::{Set, version};
@@ -141,16 +141,21 @@ pub(crate) async fn delete_pods(carrier: &Carrier, pods: Vec<(String, String)>) 
     summary(work.buffer_unordered(WRITES_IN_FLIGHT).collect().await)
 }
 
-/// Creates pods, in batches that grow while nothing fails.
-pub(crate) async fn create_pods(carrier: &Carrier, pods: impl Iterator<Item = Pod>) -> Sync {
-    let mut pods = pods.peekable();
-    let mut batch = FIRST_BATCH;
-    while pods.peek().is_some() {
-        let work = stream::iter(pods.by_ref().take(batch)).map(|pod| carrier.create(pod));
-        summary(work.buffer_unordered(WRITES_IN_FLIGHT).collect().await)?;
-        batch = batch.saturating_mul(2);
+/// Creates pods: a few at once, then one more for each that was created, and no other after one that failed.
+pub(crate) async fn create_pods(carrier: &Carrier, mut pods: impl Iterator<Item = Pod>) -> Sync {
+    let mut running = FuturesUnordered::new();
+    let (mut at_once, mut failed) = (CREATIONS_AT_FIRST, None);
+    loop {
+        while failed.is_none() && running.len() < at_once {
+            let Some(pod) = pods.next() else { break };
+            running.push(carrier.create(pod));
+        }
+        match running.next().await {
+            Some(Ok(())) => at_once = (at_once + 1).min(WRITES_IN_FLIGHT),
+            Some(Err(error)) => failed = failed.or(Some(error)),
+            None => return failed.map_or(Ok(()), |first| Err(SyncError::Api(first))),
+        }
     }
-    Ok(())
 }
 
 fn summary(outcomes: Vec<Result<(), kube::Error>>) -> Sync {

@@ -45,15 +45,16 @@ pub(crate) const STATUS_PAUSE: Duration = Duration::from_millis(250);
 /// Keys of one controller in work at once.
 pub(crate) const WORKERS: usize = 4;
 
-/// Writes of one plan in flight at once: enough to keep the API server busy, few enough to leave it to others too.
-pub(crate) const WRITES_IN_FLIGHT: usize = 16;
+/// Writes of one plan in flight at once: those that come together share an fsync. Few enough to leave the API server to
+/// others too.
+pub(crate) const WRITES_IN_FLIGHT: usize = 64;
 
-/// Pods of the first batch of creations; doubled from batch to batch, so that a template that cannot be created costs
-/// one request and not hundreds.
-pub(crate) const FIRST_BATCH: usize = 4;
+/// Creations in flight until one has succeeded; each that does lets one more begin, so that a template that cannot be created
+/// costs a few requests and not hundreds.
+pub(crate) const CREATIONS_AT_FIRST: usize = 4;
 
-/// Bindings in flight at once.
-pub(crate) const BINDINGS_IN_FLIGHT: usize = 16;
+/// Bindings in flight at once, for the same reason.
+pub(crate) const BINDINGS_IN_FLIGHT: usize = 64;
 
 /// How often a pod that fits nowhere is tried again though nothing changed that could help it.
 pub(crate) const UNSCHEDULABLE_RETRY: Duration = Duration::from_secs(60);

@@ -16,11 +16,11 @@ fn waits(carrier: &Carrier) -> bool {
 }
 
 #[tokio::test]
-async fn creations_that_fail_end_with_the_first_batch_and_are_not_waited_for() {
+async fn creations_that_fail_end_with_the_first_ones_and_are_not_waited_for() {
     let (refused, requests) = carrier(|_, _| (403, status(403, "Forbidden")));
     let outcome = create_pods(&refused, (0..100).map(|_| Pod::default())).await;
     assert!(matches!(outcome, Err(SyncError::Api(error)) if wire::code(&error) == 403));
-    assert_eq!((lines(&requests).len(), waits(&refused)), (FIRST_BATCH, false));
+    assert_eq!((lines(&requests).len(), waits(&refused)), (CREATIONS_AT_FIRST, false));
 
     let (granted, requests) = carrier(|_, _| (201, json!({"metadata": {"name": "p", "namespace": "x", "uid": "u"}})));
     create_pods(&granted, (0..100).map(|_| Pod::default())).await.unwrap();
