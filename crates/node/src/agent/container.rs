@@ -171,7 +171,10 @@ async fn own_files<R>(
 ) -> Result<Vec<Mount>, ConfigError> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let hosts = agent.options.pod_dir(uid).join("etc-hosts");
-    let machine = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
+    let machine = match pod.spec.as_ref().and_then(|spec| spec.host_network) {
+        Some(true) => tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default(),
+        _ => String::new(),
+    };
     write(&hosts, sandbox::hosts(pod, &parts.ips.pod, &machine), 0o644).await?;
     let words = termination_log(agent, uid, &container.name, parts.attempt);
     write(&words, String::new(), 0o666).await?;

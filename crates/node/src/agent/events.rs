@@ -1,7 +1,8 @@
 //! Events in the kubelet's words: written in order, counted instead of repeated, never in the way.
 //!
 //! # Invariants
-//! Telling an event never waits: a full queue drops it (events are for people; state lives in statuses).
+//! - Telling an event never waits: a full queue drops it (events are for people; state lives in statuses).
+//! - An event that is no warning lets statuses go first: it waits a moment. Its time is when it was told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use super::unread::unread;
 
 /// Events that wait for the server: a start of all 110 pods of a node writes about five each.
 const QUEUE_MAX: usize = 640;
+/// What is no warning waits so long before it is written: then the start that it tells of has reached the API server.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Events remembered to be counted: enough for what repeats (probes, back-offs) on a full node.
 const REMEMBERED_MAX: usize = 256;
 /// An event that the server can't take now is tried so often, with a pause before each further try: two minutes, as the
@@ -40,10 +43,10 @@ struct Told {
     message: String,
 }
 
-/// Where events go in.
+/// Where events go in, each with the time at which it was told.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<Told>,
+    queue: mpsc::Sender<(Told, Time)>,
 }
 
 impl Recorder {
@@ -68,7 +71,7 @@ impl Recorder {
             let cut = (0..=MESSAGE_MAX).rev().find(|at| told.message.is_char_boundary(*at)).unwrap_or(0);
             told.message.truncate(cut);
         }
-        if self.queue.try_send(told).is_err() {
+        if self.queue.try_send((told, Time(Timestamp::now()))).is_err() {
             tracing::debug!("an event is dropped: {QUEUE_MAX} others wait for the API server");
         }
     }
@@ -116,6 +119,20 @@ fn is_for_now(error: &kube::Error) -> bool {
     }
 }
 
+/// The next events to write: those that are told within the pause, which a warning ends. None: nobody tells any more.
+async fn gather(inbox: &mut mpsc::Receiver<(Told, Time)>) -> Option<Vec<(Told, Time)>> {
+    let first = inbox.recv().await?;
+    let end = tokio::time::Instant::now() + PAUSE;
+    let mut hurry = first.0.warning;
+    let mut waiting = vec![first];
+    while !hurry && waiting.len() < QUEUE_MAX {
+        let Ok(Some(next)) = tokio::time::timeout_at(end, inbox.recv()).await else { break };
+        hurry = next.0.warning;
+        waiting.push(next);
+    }
+    Some(waiting)
+}
+
 struct Known {
     told: Told,
     name: String,
@@ -129,23 +146,20 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Told>, shutdown: CancellationToken) {
-        loop {
-            let told = tokio::select! {
-                () = shutdown.cancelled() => return,
-                told = inbox.recv() => told,
-            };
-            let Some(told) = told else { return };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = self.write_when_it_can(told) => {}
+    async fn run(mut self, mut inbox: mpsc::Receiver<(Told, Time)>, shutdown: CancellationToken) {
+        let work = async {
+            while let Some(waiting) = gather(&mut inbox).await {
+                for (told, at) in waiting {
+                    self.write_when_it_can(told, at).await;
+                }
             }
-        }
+        };
+        shutdown.run_until_cancelled(work).await;
     }
 
-    async fn write_when_it_can(&mut self, told: Told) {
+    async fn write_when_it_can(&mut self, told: Told, at: Time) {
         for tries in 1.. {
-            match self.write(told.clone()).await {
+            match self.write(told.clone(), at.clone()).await {
                 Ok(()) => return,
                 Err(error) if tries < TRIES && is_for_now(&error) => tokio::time::sleep(TRY_AGAIN).await,
                 Err(error) => return tracing::debug!("an event can't be written: {error}"),
@@ -153,10 +167,9 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, mut told: Told) -> Result<(), kube::Error> {
+    async fn write(&mut self, mut told: Told, now: Time) -> Result<(), kube::Error> {
         let namespace = told.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let now = Time(Timestamp::now());
         // The version changes with every status; the same event stays the same.
         let version = told.about.resource_version.take();
         if let Some(at) = self.known.iter().position(|k| k.told == told) {
@@ -259,6 +272,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_server_can_not_take_now_is_told_later_and_in_order() {
         assert_eq!(told(&[429, 503]).await, ["Pulled 429", "Pulled 503", "Pulled 201", "Created 201"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_takes_along_what_waits() {
+        let (client, posted) = server(&[]);
+        let (recorder, writer) = recorder(client, "n", CancellationToken::new());
+        let writer = tokio::spawn(writer);
+        let seen = || posted.lock().unwrap().len();
+        recorder.pod_event(&Pod::default(), None, false, "Pulled", "first");
+        tokio::time::sleep(PAUSE / 2).await;
+        assert_eq!(seen(), 0, "statuses go first");
+        recorder.pod_event(&Pod::default(), None, true, "BackOff", "second");
+        tokio::time::sleep(PAUSE / 4).await;
+        assert_eq!(seen(), 2);
+        recorder.pod_event(&Pod::default(), None, false, "Started", "third");
+        tokio::time::sleep(PAUSE + PAUSE / 4).await;
+        assert_eq!(seen(), 3);
+        drop(recorder);
+        writer.await.unwrap();
+        assert_eq!(posted.lock().unwrap().clone(), ["Pulled 201", "BackOff 201", "Started 201"]);
     }
 
     #[tokio::test(start_paused = true)]

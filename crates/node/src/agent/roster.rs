@@ -168,11 +168,11 @@ impl<R: Runtime> Roster<R> {
             }
             return;
         }
-        let order = Order { pod: Arc::new(pod), gone };
+        let order = Order::new(pod, gone);
         if let Some(orders) = self.orders.get(&uid)
             && orders.receiver_count() > 0
         {
-            orders.send_replace(order);
+            orders.send_modify(|old| *old = Order { wakes: old.wakes, ..order });
             return;
         }
         if gone {
@@ -200,7 +200,7 @@ impl<R: Runtime> Roster<R> {
     /// Lets workers look: one, or all.
     pub(super) fn wake(&self, uid: Option<&str>) {
         for (_, orders) in self.orders.iter().filter(|(id, _)| uid.is_none_or(|uid| uid == id.as_str())) {
-            orders.send_modify(|_| {});
+            orders.send_modify(Order::wake);
         }
     }
 

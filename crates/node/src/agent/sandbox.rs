@@ -31,7 +31,7 @@ pub(super) fn fqdn(pod: &Pod) -> Option<String> {
     wanted.then(|| format!("{}.{domain}.{namespace}.svc.cluster.local", hostname(pod)))
 }
 
-/// The sandbox of a pod; `machine_resolv_conf` is the node's /etc/resolv.conf.
+/// The sandbox of a pod; `machine_resolv_conf` is the node's /etc/resolv.conf where [`adds_to_resolv_conf`] asks for it.
 pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv_conf: &str) -> SandboxConfig {
     let meta = &pod.metadata;
     let spec = pod.spec.clone().unwrap_or_default();
@@ -67,6 +67,11 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
+}
+
+/// Whether the pod has the node's /etc/resolv.conf with something of its own in it.
+pub(super) fn adds_to_resolv_conf(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.dns_config.is_some() && spec.dns_policy.as_deref() != Some("None"))
 }
 
 /// None leaves the node's own. There is no cluster DNS, so ClusterFirst is Default, as Kubernetes falls back too.

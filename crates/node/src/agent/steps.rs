@@ -96,7 +96,10 @@ impl<R: Runtime> Worker<R> {
                     self.agent.recorder.pod_event(&self.state.pod, None, true, "FailedCreatePodSandBox", &text);
                     return Err(error);
                 }
-                let machine = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
+                let machine = match sandbox::adds_to_resolv_conf(&self.state.pod) {
+                    true => tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default(),
+                    false => String::new(),
+                };
                 let config = sandbox::sandbox(&self.agent.options, &self.state.pod, *attempt, &machine);
                 let pod = Arc::clone(&self.state.pod);
                 let made = self.telling(picture, self.agent.runtime.run_pod_sandbox(config)).await;

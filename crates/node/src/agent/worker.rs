@@ -41,6 +41,19 @@ pub(super) struct Order {
     pub(super) pod: Arc<Pod>,
     /// The API server no longer has it.
     pub(super) gone: bool,
+    /// Counts what else the worker was to look for.
+    pub(super) wakes: u64,
+}
+
+impl Order {
+    pub(super) fn new(pod: Pod, gone: bool) -> Self {
+        Self { pod: Arc::new(pod), gone, wakes: 0 }
+    }
+
+    /// Has the worker look.
+    pub(super) fn wake(&mut self) {
+        self.wakes = self.wakes.wrapping_add(1);
+    }
 }
 
 /// See the module.
@@ -69,6 +82,8 @@ pub(super) struct State {
     pub(super) nothing_to_tell: Option<(PodStatus, Weak<Pod>)>,
     /// The order that was taken last.
     taken: Option<Arc<Pod>>,
+    /// What the worker has looked for.
+    wakes: u64,
     pub(super) trouble: Option<Duration>,
     pub(super) ended: bool,
     /// It was never let in.
@@ -105,11 +120,15 @@ impl<R: Runtime> Worker<R> {
     /// holds none of what they need.
     pub(super) async fn run(mut self) {
         self.state.unkept = true;
+        let (mut until, mut ordered) = (Instant::now(), false);
         loop {
             let order = self.orders.borrow_and_update().clone();
+            let echo = ordered && self.is_echo(&order);
             self.take(&order);
             self.keep().await;
-            let until = if self.agent.is_going_down() {
+            until = if echo {
+                until
+            } else if self.agent.is_going_down() {
                 match Box::pin(self.go_down()).await {
                     Ok(()) => self.calm(None),
                     Err(error) => self.later(Some(error.to_string())),
@@ -132,14 +151,30 @@ impl<R: Runtime> Worker<R> {
             self.keep().await;
             let changed = self.state.probes.answers.clone();
             let pulled = Arc::clone(&self.state.pulled);
-            tokio::select! {
+            ordered = tokio::select! {
                 () = self.agent.shutdown.cancelled() => return,
-                order = self.orders.changed() => if order.is_err() { return },
-                () = changed.changed() => {}
-                () = pulled.notified() => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
+                order = self.orders.changed() => if order.is_err() { return } else { true },
+                () = changed.changed() => false,
+                () = pulled.notified() => false,
+                () = tokio::time::sleep_until(until) => false,
+            };
         }
+    }
+
+    /// True when the order tells only what the API server answered to this worker itself: there is nothing to look for.
+    fn is_echo(&mut self, order: &Order) -> bool {
+        let woken = std::mem::replace(&mut self.state.wakes, order.wakes) != order.wakes;
+        let (own, now) = (&self.state.pod.metadata, &order.pod.metadata);
+        let told = own.resource_version.is_some() && own.resource_version == now.resource_version;
+        let new = self.state.taken.as_ref().is_some_and(|taken| !Arc::ptr_eq(taken, &order.pod));
+        // The answer was read in part: what others changed before it is only in the order.
+        let same = || {
+            own.deletion_timestamp == now.deletion_timestamp
+                && own.labels == now.labels
+                && own.annotations == now.annotations
+                && self.state.pod.spec == order.pod.spec
+        };
+        told && new && !woken && !order.gone && !self.agent.is_going_down() && same()
     }
 
     /// The newer of what the API server says and what this worker told it.

@@ -1,7 +1,6 @@
 //! The workers of stand-ins: how they begin and end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use decide::dead_man::{daemon_set, images, is_stand_in};
@@ -42,7 +41,7 @@ impl<R: Runtime> Roster<R> {
         }
         for pod in kept.iter().filter(|pod| is_stand_in(pod)) {
             let Some(uid) = pod.metadata.uid.clone().filter(|uid| !self.agent.stand_ins.has(uid)) else { continue };
-            self.spawn(uid, Order { pod: Arc::new(pod.clone()), gone: true });
+            self.spawn(uid, Order::new(pod.clone(), true));
         }
         self.follow_stand_ins().await;
     }
@@ -73,7 +72,7 @@ impl<R: Runtime> Roster<R> {
         let words = crate::agent::pod_words(&previous.pod);
         tracing::warn!("pod {words} runs again, in the place of one that cut this node off");
         self.agent.kept.restore_objects(set, uid).await;
-        self.spawn(uid.to_owned(), Order { pod: Arc::new(previous.pod), gone: false });
+        self.spawn(uid.to_owned(), Order::new(previous.pod, false));
     }
 
     /// Nothing of it is left.

@@ -43,7 +43,7 @@ impl<R: Runtime> Roster<R> {
     fn begin_static(&mut self, pod: Pod, gone: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         self.statics.insert(uid.clone(), full_name(&pod));
-        self.spawn(uid, Order { pod: Arc::new(pod), gone });
+        self.spawn(uid, Order::new(pod, gone));
     }
 
     /// A mirror pod was seen, or is gone.
