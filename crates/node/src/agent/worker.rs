@@ -104,6 +104,18 @@ pub(super) struct State {
     pub(super) pulled: Arc<Notify>,
 }
 
+/// Whether the API server's pod is the one that its answer to a write of the status told of. Of that only the version and the
+/// status were read: what others changed before is only in the pod.
+fn echoes(own: &Pod, new: &Pod) -> bool {
+    let (a, b) = (&own.metadata, &new.metadata);
+    a.resource_version.is_some()
+        && a.resource_version == b.resource_version
+        && a.deletion_timestamp == b.deletion_timestamp
+        && a.labels == b.labels
+        && a.annotations == b.annotations
+        && own.spec == new.spec
+}
+
 /// Until that time, or until the next look.
 fn wait_until(at: Option<Timestamp>) -> Duration {
     let left = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
@@ -164,17 +176,8 @@ impl<R: Runtime> Worker<R> {
     /// True when the order tells only what the API server answered to this worker itself: there is nothing to look for.
     fn is_echo(&mut self, order: &Order) -> bool {
         let woken = std::mem::replace(&mut self.state.wakes, order.wakes) != order.wakes;
-        let (own, now) = (&self.state.pod.metadata, &order.pod.metadata);
-        let told = own.resource_version.is_some() && own.resource_version == now.resource_version;
         let new = self.state.taken.as_ref().is_some_and(|taken| !Arc::ptr_eq(taken, &order.pod));
-        // The answer was read in part: what others changed before it is only in the order.
-        let same = || {
-            own.deletion_timestamp == now.deletion_timestamp
-                && own.labels == now.labels
-                && own.annotations == now.annotations
-                && self.state.pod.spec == order.pod.spec
-        };
-        told && new && !woken && !order.gone && !self.agent.is_going_down() && same()
+        new && !woken && !order.gone && !self.agent.is_going_down() && echoes(&self.state.pod, &order.pod)
     }
 
     /// The newer of what the API server says and what this worker told it.
@@ -346,6 +349,30 @@ mod tests {
 
     fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn only_what_tells_nothing_new_is_an_echo() {
+        let own = serde_json::json!({"metadata": {"name": "p", "resourceVersion": "7", "labels": {"a": "1"}, "annotations": {"b": "1"}},
+            "spec": {"containers": [{"name": "c", "image": "x:1"}]}});
+        let pod = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
+        assert!(echoes(&pod(&own), &pod(&own)));
+        for (path, other) in [
+            ("/metadata/resourceVersion", "8"),
+            ("/metadata/labels/a", "2"),
+            ("/metadata/annotations/b", "2"),
+            ("/spec/containers/0/image", "x:2"),
+        ] {
+            let mut new = own.clone();
+            *new.pointer_mut(path).unwrap() = other.into();
+            assert!(!echoes(&pod(&own), &pod(&new)), "{path}");
+        }
+        let mut going = own.clone();
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert!(!echoes(&pod(&own), &pod(&going)));
+        let mut without = own.clone();
+        without["metadata"]["resourceVersion"] = Value::Null;
+        assert!(!echoes(&pod(&without), &pod(&without)), "no API server has it");
     }
 
     #[test]
