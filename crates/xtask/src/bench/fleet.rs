@@ -56,6 +56,14 @@ impl Drop for Hollow {
     }
 }
 
+/// What each side has used.
+#[derive(Clone, Copy)]
+struct Used {
+    server: Usage,
+    hollow: Usage,
+    bench: Usage,
+}
+
 struct Fleet {
     nodes: usize,
     server: Vec<u32>,
@@ -87,7 +95,9 @@ pub(super) async fn all(args: &Args, binary: &Path) -> Result<Vec<Row>> {
 async fn one(nodes: usize, binary: &Path, kubeconfig: &Path, target: &Target, server: Vec<u32>) -> Result<Vec<Row>> {
     let half = nodes / 2;
     let picture = Picture::open(target).await?;
-    let (before, began) = (Usage::of(&server), Instant::now());
+    let began = Instant::now();
+    let bench = Usage::of(&[std::process::id()]);
+    let before = Used { server: Usage::of(&server), hollow: Usage::default(), bench };
     let processes = [
         Hollow::start(binary, kubeconfig, 0, half, true)?,
         Hollow::start(binary, kubeconfig, half, nodes - half, false)?,
@@ -96,7 +106,7 @@ async fn one(nodes: usize, binary: &Path, kubeconfig: &Path, target: &Target, se
     let hollow = processes.iter().map(|p| p.0.id()).collect();
     let mut fleet = Fleet { nodes, server, hollow, connection, picture, rows: Vec::new() };
     fleet.until("nodes Ready", |picture| picture.nodes_ready() == nodes).await?;
-    fleet.note("join, until all are Ready and untainted", began, before, Usage::default());
+    fleet.note("join, until all are Ready and untainted", began, before);
     fleet.apply("all", None, nodes, "apply to all Ready").await?;
     fleet.apply("half", Some("half"), half, "the same with a node selector (half of the nodes)").await?;
     fleet.update("10%", "x:2", "rolling update, maxUnavailable 10 %").await?;
@@ -123,29 +133,31 @@ impl Fleet {
         waited.with_context(|| format!("{what}: not within {PHASE_MAX:?}"))?
     }
 
-    fn usage(&self) -> (Usage, Usage) {
-        (Usage::of(&self.server), Usage::of(&self.hollow))
+    fn usage(&self) -> Used {
+        let of = |processes: &[u32]| Usage::of(processes);
+        Used { server: of(&self.server), hollow: of(&self.hollow), bench: of(&[std::process::id()]) }
     }
 
-    fn note(&mut self, phase: &str, began: Instant, server: Usage, hollow: Usage) {
+    fn note(&mut self, phase: &str, began: Instant, before: Used) {
         let took = began.elapsed();
-        let (server_now, hollow_now) = self.usage();
+        let now = self.usage();
         self.rows.push(Row {
             phase: phase.to_owned(),
             nodes: self.nodes,
             took,
-            server_cpu_seconds: server_now.cpu_seconds - server.cpu_seconds,
-            nodes_cpu_seconds: hollow_now.cpu_seconds - hollow.cpu_seconds,
-            resident_mib: server_now.resident_mib,
-            peak_mib: server_now.peak_mib,
+            server_cpu_seconds: now.server.cpu_seconds - before.server.cpu_seconds,
+            nodes_cpu_seconds: now.hollow.cpu_seconds - before.hollow.cpu_seconds,
+            bench_cpu_seconds: now.bench.cpu_seconds - before.bench.cpu_seconds,
+            resident_mib: now.server.resident_mib,
+            peak_mib: now.server.peak_mib,
         });
     }
 
     async fn apply(&mut self, name: &str, selector: Option<&str>, wanted: usize, phase: &str) -> Result<()> {
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         self.connection.ask(Method::POST, SETS, JSON, daemon_set(name, selector).to_string()).await?.done()?;
         self.until(phase, |picture| picture.set(name).available() == wanted).await?;
-        self.note(phase, began, server, hollow);
+        self.note(phase, began, before);
         self.settled(name, wanted).await
     }
 
@@ -171,13 +183,13 @@ impl Fleet {
     async fn update(&mut self, budget: &str, image: &str, phase: &str) -> Result<()> {
         let nodes = self.nodes;
         self.picture.mark("all");
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         let patch = json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": budget}},
             "template": {"spec": {"containers": [{"name": "c", "image": image,
                 "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}]}}}});
         self.connection.ask(Method::PATCH, &format!("{SETS}/all"), MERGE, patch.to_string()).await?.done()?;
         self.until(phase, |picture| picture.set("all").of_image(image) == nodes).await?;
-        self.note(phase, began, server, hollow);
+        self.note(phase, began, before);
         let percent: usize = budget.trim_end_matches('%').parse()?;
         let (fewest, allowed) = (self.picture.set("all").fewest, (nodes * percent).div_ceil(100));
         ensure!(nodes - fewest <= allowed, "{} daemons were away at once, {allowed} may be", nodes - fewest);
@@ -185,19 +197,19 @@ impl Fleet {
     }
 
     async fn relabel(&mut self, count: usize, half: usize) -> Result<()> {
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         for number in 0..count {
             let (path, patch) =
                 (format!("/api/v1/nodes/hollow-{number}"), json!({"metadata": {"labels": {"half": null}}}));
             self.connection.ask(Method::PATCH, &path, MERGE, patch.to_string()).await?.done()?;
         }
         self.until("unlabelled nodes", |picture| picture.set("half").pods == half - count).await?;
-        self.note(&format!("unlabel {count} nodes to pods gone"), began, server, hollow);
+        self.note(&format!("unlabel {count} nodes to pods gone"), began, before);
         self.settled("half", half - count).await
     }
 
     async fn list(&mut self) -> Result<()> {
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         let path = "/api/v1/namespaces/default/pods?labelSelector=app%3Dall&limit=500";
         let (mut shown, mut next) = (0, String::new());
         loop {
@@ -209,24 +221,24 @@ impl Fleet {
             }
         }
         ensure!(shown == self.nodes, "the list has {shown} pods of {}", self.nodes);
-        self.note("list pods by label as kubectl does", began, server, hollow);
+        self.note("list pods by label as kubectl does", began, before);
         Ok(())
     }
 
     /// Heartbeats alone.
     async fn quiet(&mut self) {
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         tokio::time::sleep(QUIET).await;
-        self.note(&format!("heartbeats alone, {} s", QUIET.as_secs()), began, server, hollow);
+        self.note(&format!("heartbeats alone, {} s", QUIET.as_secs()), began, before);
     }
 
     async fn delete(&mut self) -> Result<()> {
-        let ((server, hollow), began) = (self.usage(), Instant::now());
+        let (before, began) = (self.usage(), Instant::now());
         for name in ["all", "half"] {
             self.connection.ask(Method::DELETE, &format!("{SETS}/{name}"), JSON, "").await?.done()?;
         }
         self.until("pods gone", |p| p.set("all").pods == 0 && p.set("half").pods == 0).await?;
-        self.note("delete both to no pods", began, server, hollow);
+        self.note("delete both to no pods", began, before);
         Ok(())
     }
 }

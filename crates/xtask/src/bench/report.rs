@@ -94,6 +94,8 @@ pub(super) struct Row {
     pub(super) took: Duration,
     pub(super) server_cpu_seconds: f64,
     pub(super) nodes_cpu_seconds: f64,
+    /// This program's own, which watches.
+    pub(super) bench_cpu_seconds: f64,
     pub(super) resident_mib: f64,
     pub(super) peak_mib: f64,
 }
@@ -101,17 +103,18 @@ pub(super) struct Row {
 /// A fleet's phases as a table.
 pub(super) fn fleet_table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| phase | nodes | seconds | server's CPU seconds | nodes' CPU seconds | server resident MiB | at most |\n|---|---|---|---|---|---|---|\n",
+        "| phase | nodes | seconds | server's CPU seconds | nodes' CPU seconds | the bench's own | server resident MiB | at most |\n|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let _ = writeln!(
             out,
-            "| {} | {} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} |",
+            "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} |",
             row.phase,
             row.nodes,
             row.took.as_secs_f64(),
             row.server_cpu_seconds,
             row.nodes_cpu_seconds,
+            row.bench_cpu_seconds,
             row.resident_mib,
             row.peak_mib,
         );
@@ -126,6 +129,7 @@ pub(super) fn fleet_json(rows: &[Row]) -> String {
         .map(|row| {
             json!({"phase": row.phase, "nodes": row.nodes, "seconds": row.took.as_secs_f64(),
                 "serverCpuSeconds": row.server_cpu_seconds, "nodesCpuSeconds": row.nodes_cpu_seconds,
+                "benchCpuSeconds": row.bench_cpu_seconds,
                 "residentMiB": row.resident_mib, "peakMiB": row.peak_mib})
         })
         .collect();

@@ -4,10 +4,12 @@
 //! - Every question is answered from counters: a fleet's size does not slow the observer down.
 //! - The fewest available daemons are kept for each event, not for each look: a budget that was exceeded for a moment shows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::load::{Connection, Lines, Target};
@@ -107,54 +109,131 @@ impl Picture {
     pub(super) async fn until(&mut self, mut holds: impl FnMut(&mut Picture) -> bool) -> Result<()> {
         while !holds(self) {
             tokio::select! {
-                line = self.nodes.next() => self.state.node(&event(line?)?),
-                line = self.pods.next() => self.state.pod(&event(line?)?),
+                line = self.nodes.next() => self.state.node(&line?.context("the watch of nodes ended")?)?,
+                line = self.pods.next() => self.state.pod(&line?.context("the watch of pods ended")?)?,
             }
         }
         Ok(())
     }
 }
 
-fn event(line: Option<Bytes>) -> Result<Value> {
-    let event: Value = serde_json::from_slice(&line.context("a watch ended")?)?;
-    if event["type"] == "ERROR" {
-        bail!("a watch broke: {}", event["object"]["message"]);
+/// Reads one event. One who watches every change shares the cores with what is measured, so only what is counted is read.
+fn event(line: &[u8]) -> Result<Told<'_>> {
+    serde_json::from_slice(line).or_else(|e| {
+        // What ends a watch is no node and no pod.
+        let event: Value = serde_json::from_slice(line)?;
+        if event["type"] == "ERROR" {
+            bail!("a watch broke: {}", event["object"]["message"]);
+        }
+        Err(e).with_context(|| event.to_string())
+    })
+}
+
+/// What an event tells of a node or a pod that is counted.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    object: Object<'a>,
+}
+
+#[derive(Deserialize)]
+struct Object<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: Spec<'a>,
+    #[serde(borrow, default)]
+    status: Status<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    labels: Labels<'a>,
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+struct Labels<'a> {
+    #[serde(borrow, default)]
+    app: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    #[serde(borrow, default)]
+    node_name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    containers: Vec<Container<'a>>,
+    #[serde(borrow, default)]
+    taints: Vec<Taint<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow)]
+    image: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Taint<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    conditions: Vec<Condition<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Condition<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+}
+
+impl Object<'_> {
+    fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True")
     }
-    Ok(event)
-}
 
-fn is_ready(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
+    /// Whether the node still has the taint of one that is not ready.
+    fn is_kept_free(&self) -> bool {
+        self.spec.taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready")
+    }
 
-/// Whether the node still has the taint of one that is not ready.
-fn is_kept_free(node: &Value) -> bool {
-    let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
-    taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    fn pod(&self) -> Pod {
+        Pod {
+            set: self.metadata.labels.app.clone().into_owned(),
+            node: self.spec.node_name.clone().into_owned(),
+            image: self.spec.containers.first().map(|c| c.image.clone().into_owned()).unwrap_or_default(),
+            ready: self.is_ready() && self.metadata.deletion_timestamp.is_none(),
+        }
+    }
 }
 
 impl State {
-    fn node(&mut self, event: &Value) {
-        let object = &event["object"];
-        let ready = event["type"] != "DELETED" && is_ready(object) && !is_kept_free(object);
-        let was = self.ready_nodes.insert(text(&object["metadata"]["name"]), ready).unwrap_or_default();
+    fn node(&mut self, line: &[u8]) -> Result<()> {
+        let Told { kind, object } = event(line)?;
+        let ready = kind != "DELETED" && object.is_ready() && !object.is_kept_free();
+        let was = self.ready_nodes.insert(object.metadata.name.into_owned(), ready).unwrap_or_default();
         self.nodes_ready = self.nodes_ready + usize::from(ready) - usize::from(was);
+        Ok(())
     }
 
-    fn pod(&mut self, event: &Value) {
-        let object = &event["object"];
-        let name = text(&object["metadata"]["name"]);
-        let now = (event["type"] != "DELETED").then(|| Pod {
-            set: text(&object["metadata"]["labels"]["app"]),
-            node: text(&object["spec"]["nodeName"]),
-            image: text(&object["spec"]["containers"][0]["image"]),
-            ready: is_ready(object) && object["metadata"]["deletionTimestamp"].is_null(),
-        });
+    fn pod(&mut self, line: &[u8]) -> Result<()> {
+        let Told { kind, object } = event(line)?;
+        let now = (kind != "DELETED").then(|| object.pod());
+        let name = object.metadata.name.into_owned();
         let before = match &now {
             Some(pod) => self.pods.insert(name, pod.clone()),
             None => self.pods.remove(&name),
@@ -168,6 +247,7 @@ impl State {
                 set.fewest = set.fewest.min(set.available());
             }
         }
+        Ok(())
     }
 }
 
@@ -177,25 +257,29 @@ mod tests {
 
     use super::*;
 
-    fn pod(kind: &str, name: &str, node: &str, image: &str, ready: bool) -> Value {
-        json!({"type": kind, "object": {
+    fn pod(kind: &str, name: &str, node: &str, image: &str, ready: bool) -> Vec<u8> {
+        text(&json!({"type": kind, "object": {
             "metadata": {"name": name, "labels": {"app": "a"}},
             "spec": {"nodeName": node, "containers": [{"image": image}]},
-            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}}})
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}}}))
+    }
+
+    fn text(event: &Value) -> Vec<u8> {
+        event.to_string().into_bytes()
     }
 
     #[test]
     fn the_fewest_are_of_any_moment() {
         let mut state = State::default();
         for (name, node) in [("p", "n-1"), ("q", "n-2")] {
-            state.pod(&pod("ADDED", name, node, "x:1", true));
+            state.pod(&pod("ADDED", name, node, "x:1", true)).unwrap();
         }
         state.sets.get_mut("a").unwrap().fewest = 2;
-        state.pod(&pod("DELETED", "p", "n-1", "x:1", true));
-        state.pod(&pod("ADDED", "r", "n-1", "x:2", true));
+        state.pod(&pod("DELETED", "p", "n-1", "x:1", true)).unwrap();
+        state.pod(&pod("ADDED", "r", "n-1", "x:2", true)).unwrap();
         let set = &state.sets["a"];
         assert_eq!((set.fewest, set.available(), set.of_image("x:2"), set.is_one_each()), (1, 2, 1, true));
-        state.pod(&pod("ADDED", "s", "n-1", "x:2", true));
+        state.pod(&pod("ADDED", "s", "n-1", "x:2", true)).unwrap();
         assert!(!state.sets["a"].is_one_each());
     }
 
@@ -215,8 +299,17 @@ mod tests {
             (node("MODIFIED", "True"), 1),
             (node("DELETED", "True"), 0),
         ] {
-            state.node(&event);
+            state.node(&text(&event)).unwrap();
             assert_eq!(state.nodes_ready, want, "{event}");
         }
+    }
+
+    #[test]
+    fn a_watch_that_breaks_says_why() {
+        let broken = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "message": "too old"}});
+        let why = |event: &Value| State::default().pod(&text(event)).unwrap_err().to_string();
+        assert_eq!(why(&broken), "a watch broke: \"too old\"");
+        let other = json!({"type": "ADDED", "object": {"kind": "Pod"}});
+        assert!(why(&other).contains("\"Pod\""), "{}", why(&other));
     }
 }
