@@ -4,6 +4,8 @@
 //! It is a strategic merge with the pod's UID: a condition that someone else owns stays, and a pod of the same name made
 //! anew is never touched. A field that goes away is sent as null.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
@@ -35,49 +37,61 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// By which a status is known again without being kept.
+pub(super) fn fingerprint(canonical: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    canonical.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The patch from `old` to `new` (both canonical); None when nothing changed.
-pub(super) fn patch(uid: &str, old: &Value, new: &Value) -> Option<Value> {
+pub(super) fn patch(uid: &str, old: &Value, new: Value) -> Option<Value> {
     let empty = Map::new();
     let old = old.as_object().unwrap_or(&empty);
-    let new = new.as_object().unwrap_or(&empty);
-    let mut status = Map::new();
+    let Value::Object(new) = new else { return None };
+    let mut status: Map<String, Value> =
+        old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)).collect();
     for (key, value) in new {
-        if old.get(key) == Some(value) {
+        let before = old.get(&key);
+        if before == Some(&value) {
             continue;
         }
         let value = match key.as_str() {
-            "conditions" => conditions(value, old.get(key)),
+            "conditions" => conditions(value, before),
             "podIPs" | "hostIPs" => replaced(value),
-            _ => value.clone(),
+            _ => value,
         };
-        status.insert(key.clone(), value);
+        status.insert(key, value);
     }
-    for key in old.keys().filter(|k| !new.contains_key(*k)) {
-        status.insert(key.clone(), Value::Null);
+    if status.is_empty() {
+        return None;
     }
-    (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+    let mut body = Map::new();
+    body.insert("metadata".into(), json!({"uid": uid}));
+    body.insert("status".into(), Value::Object(status));
+    Some(Value::Object(body))
 }
 
 /// Conditions merge by type, so what a condition no longer has must be said, and which is no more.
-fn conditions(list: &Value, old: Option<&Value>) -> Value {
-    let mut list = list.clone();
-    for condition in list.as_array_mut().into_iter().flatten() {
-        let Some(map) = condition.as_object_mut() else { continue };
+fn conditions(list: Value, old: Option<&Value>) -> Value {
+    let Value::Array(mut list) = list else { return list };
+    for condition in list.iter_mut().filter_map(Value::as_object_mut) {
         for key in ["reason", "message", "lastProbeTime", "observedGeneration"] {
-            map.entry(key).or_insert(Value::Null);
+            condition.entry(key).or_insert(Value::Null);
         }
     }
-    let all = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
-    let has = |type_: &Value| all(Some(&list)).iter().any(|one| one["type"] == *type_);
-    let gone: Vec<Value> = all(old).iter().map(|one| one["type"].clone()).filter(|type_| !has(type_)).collect();
-    let delete = gone.into_iter().map(|type_| json!({"type": type_, "$patch": "delete"}));
-    list.as_array_mut().into_iter().for_each(|list| list.extend(delete.clone()));
-    list
+    let old = old.and_then(Value::as_array).into_iter().flatten().map(|one| &one["type"]);
+    let gone: Vec<Value> = old
+        .filter(|type_| !list.iter().any(|one| one["type"] == **type_))
+        .map(|type_| json!({"type": type_, "$patch": "delete"}))
+        .collect();
+    list.extend(gone);
+    Value::Array(list)
 }
 
 /// Addresses merge by value, so the old ones must be taken away.
-fn replaced(list: &Value) -> Value {
-    let mut list = list.as_array().cloned().unwrap_or_default();
+fn replaced(list: Value) -> Value {
+    let Value::Array(mut list) = list else { return list };
     list.push(json!({"$patch": "replace"}));
     Value::Array(list)
 }
@@ -91,9 +105,9 @@ mod tests {
         let old = json!({"phase": "Pending", "reason": "X", "podIP": "1.1.1.1", "qosClass": "Burstable"});
         let new = json!({"phase": "Running", "podIP": "1.1.1.1", "qosClass": "Burstable",
             "podIPs": [{"ip": "1.1.1.1"}], "conditions": [{"type": "Ready", "status": "True"}]});
-        assert_eq!(patch("u", &new, &new), None);
+        assert_eq!(patch("u", &new, new.clone()), None);
         assert_eq!(
-            patch("u", &old, &new),
+            patch("u", &old, new),
             Some(json!({"metadata": {"uid": "u"}, "status": {
                 "phase": "Running", "reason": null,
                 "podIPs": [{"ip": "1.1.1.1"}, {"$patch": "replace"}],
@@ -106,7 +120,7 @@ mod tests {
     fn a_condition_that_is_no_more_is_deleted() {
         let condition = |type_: &str| json!({"type": type_, "status": "True"});
         let old = json!({"conditions": [condition("Ready"), condition("Other")]});
-        let patch = patch("u", &old, &json!({"conditions": [condition("Ready")]})).unwrap();
+        let patch = patch("u", &old, json!({"conditions": [condition("Ready")]})).unwrap();
         assert_eq!(patch["status"]["conditions"][1], json!({"type": "Other", "$patch": "delete"}));
         assert_eq!(patch["status"]["conditions"].as_array().unwrap().len(), 2);
     }

@@ -24,7 +24,7 @@ const TELL_WITHIN: Duration = Duration::from_millis(400);
 /// A server that takes longer to answer is asked again later: containers must not wait for it.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
-pub(super) const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
+const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
 
 /// What is read of the answer: the rest of the pod is known.
 #[derive(Deserialize)]
@@ -85,19 +85,19 @@ impl<R: Runtime> Worker<R> {
         }
         let new = patch::canonical(&status);
         let old = self.state.pod.status.as_ref().map(patch::canonical).unwrap_or_default();
-        let Some(body) = patch::patch(&self.uid, &old, &new) else {
+        let told = patch::fingerprint(&new);
+        let Some(body) = patch::patch(&self.uid, &old, new) else {
             self.state.nothing_to_tell = Some((status, Arc::downgrade(&self.state.pod)));
             return Ok(());
         };
-        let again = self.state.told.as_ref().is_some_and(|(told, at)| *told == new && at.elapsed() < SAME_STATUS_AFTER);
-        if again {
+        drop(old);
+        if self.is_again(told) {
             return Ok(());
         }
-        drop(old);
         match self.send(body).await {
             Ok(pod) => {
                 self.take_status(pod.status, pod.metadata.resource_version);
-                self.state.told = Some((new, Instant::now()));
+                self.state.told = Some((told, Instant::now()));
                 self.agent.answers.note();
                 self.report_trial();
                 Ok(())
@@ -105,6 +105,11 @@ impl<R: Runtime> Worker<R> {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(RuntimeError::Failed(format!("the status can't be written: {error}"))),
         }
+    }
+
+    /// Whether the API server was told just this a moment ago.
+    pub(super) fn is_again(&self, status: u64) -> bool {
+        self.state.told.is_some_and(|(told, at)| told == status && at.elapsed() < SAME_STATUS_AFTER)
     }
 
     /// Whether the pod has this status, as far as a look at what was compared before tells.
@@ -120,8 +125,8 @@ impl<R: Runtime> Worker<R> {
         let phase = |status: Option<&PodStatus>| status.and_then(|status| status.phase.clone());
         // A pod that has ended must not begin again after a boot.
         self.state.unkept |= phase(self.state.pod.status.as_ref()) != phase(status.as_ref());
-        let mut own = Pod::clone(&self.state.pod);
-        own.status = status;
+        let Pod { metadata, spec, .. } = &*self.state.pod;
+        let mut own = Pod { metadata: metadata.clone(), spec: spec.clone(), status };
         own.metadata.resource_version = version;
         self.state.pod = Arc::new(own);
         self.agent.keep_pod(&self.uid, Some(Arc::clone(&self.state.pod)));
@@ -172,7 +177,7 @@ impl<R: Runtime> Worker<R> {
             let Some(shown) = self.shown() else { return };
             let old = shown.status.as_ref().map(patch::canonical).unwrap_or_default();
             let uid = shown.metadata.uid.as_deref().unwrap_or_default();
-            if let Some(body) = patch::patch(uid, &old, &patch::canonical(&status)) {
+            if let Some(body) = patch::patch(uid, &old, patch::canonical(&status)) {
                 drop(self.send(body).await);
             }
         };

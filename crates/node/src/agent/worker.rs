@@ -13,7 +13,6 @@ use decide::pod_lifecycle::{self, Look, Memory, Plan, PodFailure, StartFailure, 
 use decide::static_pods::is_static;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -77,7 +76,8 @@ pub(super) struct State {
     pub(super) objects_changed: bool,
     pub(super) again_at: Option<Timestamp>,
     pub(super) last_words: BTreeMap<String, String>,
-    pub(super) told: Option<(Value, Instant)>,
+    /// The status that the API server was told last, by its fingerprint, and when.
+    pub(super) told: Option<(u64, Instant)>,
     /// A status that said nothing new of the pod as it was then.
     pub(super) nothing_to_tell: Option<(PodStatus, Weak<Pod>)>,
     /// The order that was taken last.
@@ -116,6 +116,12 @@ fn echoes(own: &Pod, new: &Pod) -> bool {
         && own.spec == new.spec
 }
 
+/// Whether an order is only that: nothing else was to be looked for since `wakes`, and it is not the one that was taken last.
+fn is_echo(own: &Pod, taken: Option<&Arc<Pod>>, wakes: u64, order: &Order) -> bool {
+    let new = taken.is_some_and(|taken| !Arc::ptr_eq(taken, &order.pod));
+    new && order.wakes == wakes && !order.gone && echoes(own, &order.pod)
+}
+
 /// Until that time, or until the next look.
 fn wait_until(at: Option<Timestamp>) -> Duration {
     let left = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
@@ -135,7 +141,7 @@ impl<R: Runtime> Worker<R> {
         let (mut until, mut ordered) = (Instant::now(), false);
         loop {
             let order = self.orders.borrow_and_update().clone();
-            let echo = ordered && self.is_echo(&order);
+            let echo = ordered && self.hears_itself(&order);
             self.take(&order);
             self.keep().await;
             until = if echo {
@@ -174,10 +180,9 @@ impl<R: Runtime> Worker<R> {
     }
 
     /// True when the order tells only what the API server answered to this worker itself: there is nothing to look for.
-    fn is_echo(&mut self, order: &Order) -> bool {
-        let woken = std::mem::replace(&mut self.state.wakes, order.wakes) != order.wakes;
-        let new = self.state.taken.as_ref().is_some_and(|taken| !Arc::ptr_eq(taken, &order.pod));
-        new && !woken && !order.gone && !self.agent.is_going_down() && echoes(&self.state.pod, &order.pod)
+    fn hears_itself(&mut self, order: &Order) -> bool {
+        let wakes = std::mem::replace(&mut self.state.wakes, order.wakes);
+        !self.agent.is_going_down() && is_echo(&self.state.pod, self.state.taken.as_ref(), wakes, order)
     }
 
     /// The newer of what the API server says and what this worker told it.
@@ -192,10 +197,11 @@ impl<R: Runtime> Worker<R> {
         let stale = own || version(&order.pod) < version(&self.state.pod);
         let old = &self.state.pod;
         // What a start without the API server has to know: what shall run, and that it shall end.
-        let changed = order.pod.spec != old.spec
+        let new_spec = order.pod.spec != old.spec;
+        let changed = new_spec
             || order.pod.metadata.deletion_timestamp != old.metadata.deletion_timestamp
             || order.pod.metadata.annotations != old.metadata.annotations;
-        if old.metadata.resource_version.is_some() {
+        if new_spec && old.metadata.resource_version.is_some() {
             self.tell_changes(&order.pod);
         }
         let mut pod = Arc::clone(&order.pod);
@@ -341,6 +347,8 @@ impl<R: Runtime> Worker<R> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::runtime::hollow::Hollow;
 
@@ -373,6 +381,23 @@ mod tests {
         let mut without = own.clone();
         without["metadata"]["resourceVersion"] = Value::Null;
         assert!(!echoes(&pod(&without), &pod(&without)), "no API server has it");
+    }
+
+    #[test]
+    fn an_order_is_an_echo_unless_there_is_more_to_look_for() {
+        let pod = |version: &str| {
+            let pod = serde_json::json!({"metadata": {"name": "p", "resourceVersion": version}});
+            Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+        };
+        // The worker wrote 7, and takes it from the API server's answer; the order before was 6.
+        let (own, before) = (pod("7"), pod("6"));
+        let order = Order { pod: pod("7"), gone: false, wakes: 3 };
+        assert!(is_echo(&own, Some(&before), 3, &order));
+        assert!(!is_echo(&own, Some(&before), 2, &order), "it was woken meanwhile");
+        assert!(!is_echo(&own, None, 3, &order), "its first order");
+        assert!(!is_echo(&own, Some(&order.pod), 3, &order), "only woken again");
+        assert!(!is_echo(&own, Some(&before), 3, &Order { gone: true, ..order.clone() }), "gone");
+        assert!(!is_echo(&own, Some(&before), 3, &Order { pod: pod("8"), ..order }), "somebody else wrote");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::agent::patch;
 use crate::agent::stop::delete_object;
-use crate::agent::tell::{ANSWER_MAX, SAME_STATUS_AFTER};
+use crate::agent::tell::ANSWER_MAX;
 use crate::agent::worker::Worker;
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -36,8 +36,9 @@ impl<R: Runtime> Worker<R> {
         };
         let old = mirror.status.as_ref().map(patch::canonical).unwrap_or_default();
         let uid = mirror.metadata.uid.as_deref().unwrap_or_default();
-        let Some(body) = patch::patch(uid, &old, &new) else { return Ok(()) };
-        if self.state.told.as_ref().is_some_and(|(told, at)| *told == new && at.elapsed() < SAME_STATUS_AFTER) {
+        let fingerprint = patch::fingerprint(&new);
+        let Some(body) = patch::patch(uid, &old, new) else { return Ok(()) };
+        if self.is_again(fingerprint) {
             return Ok(());
         }
         match self.send(body).await {
@@ -46,7 +47,7 @@ impl<R: Runtime> Worker<R> {
                 mirror.status = told.status;
                 mirror.metadata.resource_version = told.metadata.resource_version;
                 self.agent.mirrors.note(Arc::new(mirror));
-                self.state.told = Some((new, Instant::now()));
+                self.state.told = Some((fingerprint, Instant::now()));
                 Ok(())
             }
             // Somebody deleted it: the watch tells.
