@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The version of the directory's form that this build reads and writes.
-const FORMAT: u32 = 1;
+/// The version of the directory's form that this build writes. It reads those before it: 1 had no journal.
+const FORMAT: u32 = 2;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_WORD: &str = "everynode-store";
 const LOCK_FILE: &str = "LOCK";
@@ -86,7 +86,12 @@ impl DataDir {
         }
         let format_path = path.join(FORMAT_FILE);
         match fs::read_to_string(&format_path) {
-            Ok(text) => check_format(path, &text)?,
+            Ok(text) => {
+                if check_format(path, &text)? < FORMAT {
+                    // From now on an earlier build would miss what it can't read.
+                    write_format(path).map_err(|e| fail(&format_path, e))?;
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 refuse_foreign(path)?;
                 write_format(path).map_err(|e| fail(&format_path, e))?;
@@ -102,10 +107,10 @@ impl DataDir {
     }
 }
 
-fn check_format(dir: &Path, text: &str) -> Result<(), OpenError> {
+fn check_format(dir: &Path, text: &str) -> Result<u32, OpenError> {
     let version = text.trim().strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse::<u32>().ok());
     match version {
-        Some(FORMAT) => Ok(()),
+        Some(found @ 1..=FORMAT) => Ok(found),
         Some(found) if found > FORMAT => Err(OpenError::Newer { dir: dir.to_owned(), found }),
         _ => Err(OpenError::Foreign { dir: dir.to_owned(), why: format!("{FORMAT_FILE} says {:?}", first_line(text)) }),
     }
@@ -151,10 +156,11 @@ mod tests {
     #[test]
     fn opens_what_is_ours_and_refuses_the_rest() {
         type Case<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Result<(), &'a str>);
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 7] = [
             ("new", None, None, Ok(())),
-            ("ours", Some("everynode-store 1\n"), Some("log.redb"), Ok(())),
-            ("newer", Some("everynode-store 2\n"), None, Err("newer everynode (format 2, this one reads up to 1)")),
+            ("ours", Some("everynode-store 2\n"), Some("log.redb"), Ok(())),
+            ("older", Some("everynode-store 1\n"), Some("log.redb"), Ok(())),
+            ("newer", Some("everynode-store 3\n"), None, Err("newer everynode (format 3, this one reads up to 2)")),
             ("garbage", Some("hello\nworld"), None, Err("FORMAT says \"hello\"")),
             ("zero", Some("everynode-store 0"), None, Err("not a data directory")),
             ("somebody's home", None, Some("photo.jpg"), Err("no FORMAT beside photo.jpg")),
@@ -168,7 +174,10 @@ mod tests {
                 fs::write(dir.path().join(file), "").unwrap();
             }
             match (DataDir::open(dir.path()), want) {
-                (Ok(_), Ok(())) => {}
+                (Ok(_), Ok(())) => {
+                    let now = fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap();
+                    assert_eq!(now, "everynode-store 2\n", "{name}");
+                }
                 (Err(e), Err(text)) => {
                     let line = e.to_string();
                     assert!(line.contains(text), "{name}: {line}");

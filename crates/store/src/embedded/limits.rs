@@ -20,6 +20,10 @@ pub(super) const COMPACT_STEP_EVENTS: usize = 2048;
 /// Points in time kept to turn an age into a revision: the age is kept to within a sixteenth.
 pub(super) const AGE_MARKS: u32 = 16;
 
+/// What memory and the journal hold before the log gets it at once: a hundred pods, so that what a batch costs the engine
+/// besides its records is shared by many; few enough that the commit which waits for it waits no longer than for a slow fsync.
+pub(super) const JOURNAL_BYTES_MAX: usize = 256 << 10;
+
 /// Memory the engine may use for its page cache. Reads come from our own memory, so it only holds what the next
 /// batches change.
 pub(super) const ENGINE_CACHE_BYTES: usize = 4 << 20;

@@ -1,7 +1,10 @@
-//! The commits on the disk, by revision: one redb table that only the writer touches.
+//! The commits on the disk, by revision: one redb table that only the writer touches, and before it a journal of the newest
+//! batches, so that the engine gets many small ones as one.
 //!
 //! # Invariants
 //! - A batch is on the disk whole or not at all, and is there when [`Log::append`] returns.
+//! - What only the journal has is in memory, too, and goes to the table before anything is removed there, before the journal
+//!   begins anew, and at a clean end.
 //! - What a failed batch may have left behind is removed by the next batch that succeeds.
 //! - A database that failed once is not trusted again: it is closed, and opened anew (which repairs it) by the next batch.
 //!
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 use super::dir::{DataDir, OpenError};
+use super::journal::{Journal, Numbered};
 use super::limits::ENGINE_CACHE_BYTES;
 use crate::Revision;
 
@@ -30,7 +34,7 @@ const FILE: &str = "log.redb";
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// New records, in order.
-    pub(super) records: Vec<(Revision, Vec<u8>)>,
+    pub(super) records: Vec<Numbered>,
     /// Records that a compaction lets go.
     pub(super) removals: Vec<Revision>,
     /// The compaction's revision.
@@ -43,6 +47,9 @@ pub(super) struct Log {
     /// None after a failure, until it could be opened again.
     database: Option<Database>,
     path: PathBuf,
+    journal: Journal,
+    /// What the journal has and the table does not.
+    pending: Vec<Numbered>,
     compacted: Revision,
     /// First and last revision of batches that failed: they may be on the disk, and nobody was told of them.
     doubtful: Option<(Revision, Revision)>,
@@ -60,7 +67,9 @@ impl Log {
         }
         let database = open(&path).map_err(|e| explain(e.into()))?;
         let compacted = read_compacted(&database).map_err(explain)?;
-        Ok(Self { database: Some(database), compacted, doubtful: None, path, _dir: dir })
+        let newest = read_newest(&database).map_err(explain)?.max(compacted);
+        let (journal, pending) = Journal::open(dir.path(), newest).map_err(|e| explain(redb::Error::Io(e)))?;
+        Ok(Self { database: Some(database), journal, pending, compacted, doubtful: None, path, _dir: dir })
     }
 
     /// The revision up to which history was forgotten, as it was when the log was opened.
@@ -80,19 +89,42 @@ impl Log {
             let (revision, record) = item.map_err(|e| e.to_string())?;
             see(Revision(revision.value()), record.value())?;
         }
-        Ok(())
+        self.pending.iter().try_for_each(|(revision, record)| see(*revision, record))
     }
 
     /// Makes the batch durable.
     ///
     /// # Errors
     /// When the disk says no; then nothing of the batch counts, and later batches are tried on a database opened anew.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<(), redb::Error> {
-        let doubtful = self.doubtful;
-        let written = self.database().and_then(|database| write(database, batch, doubtful));
+    pub(super) fn append(&mut self, batch: Batch) -> Result<(), redb::Error> {
+        if self.is_for_journal(&batch) {
+            match self.journal.append(&batch.records) {
+                Ok(true) => {
+                    self.pending.extend(batch.records);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(e) => tracing::warn!(error = %e, "the store's journal can't be written: the log takes its place"),
+            }
+        }
+        self.append_to_table(&batch)
+    }
+
+    /// Whether a batch only adds, and nothing in the table waits to be removed.
+    fn is_for_journal(&self, batch: &Batch) -> bool {
+        self.doubtful.is_none() && batch.compacted.is_none() && batch.removals.is_empty()
+    }
+
+    fn append_to_table(&mut self, batch: &Batch) -> Result<(), redb::Error> {
+        let (doubtful, pending) = (self.doubtful, std::mem::take(&mut self.pending));
+        let written = self.database().and_then(|database| write(database, &pending, batch, doubtful));
         match written {
-            Ok(()) => self.doubtful = None,
+            Ok(()) => {
+                self.doubtful = None;
+                self.journal.restart();
+            }
             Err(_) => {
+                self.pending = pending;
                 self.database = None;
                 if let (Some((first, _)), Some((last, _))) = (batch.records.first(), batch.records.last()) {
                     self.doubtful = Some((doubtful.map_or(*first, |(oldest, _)| oldest), *last));
@@ -111,14 +143,30 @@ impl Log {
     }
 }
 
-fn write(database: &Database, batch: &Batch, doubtful: Option<(Revision, Revision)>) -> Result<(), redb::Error> {
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Err(e) = self.append_to_table(&Batch::default()) {
+            tracing::warn!(error = %e, "the store's log can't be written at the end: its journal keeps the newest commits");
+        }
+    }
+}
+
+fn write(
+    database: &Database,
+    pending: &[Numbered],
+    batch: &Batch,
+    doubtful: Option<(Revision, Revision)>,
+) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut commits = transaction.open_table(COMMITS)?;
         if let Some((first, last)) = doubtful {
             commits.retain_in(first.0..=last.0, |_, _| false)?;
         }
-        for (revision, record) in &batch.records {
+        for (revision, record) in pending.iter().chain(&batch.records) {
             commits.insert(revision.0, record.as_slice())?;
         }
         for revision in &batch.removals {
@@ -144,7 +192,7 @@ fn create(dir: &Path) -> Result<(), redb::Error> {
         _ => {}
     }
     let database = redb::Builder::new().set_cache_size(ENGINE_CACHE_BYTES).create(&new)?;
-    write(&database, &Batch { compacted: Some(Revision(0)), ..Batch::default() }, None)?;
+    write(&database, &[], &Batch { compacted: Some(Revision(0)), ..Batch::default() }, None)?;
     drop(database);
     fs::rename(&new, dir.join(FILE)).and_then(|()| File::open(dir)?.sync_all()).map_err(redb::Error::Io)
 }
@@ -157,6 +205,15 @@ fn read_compacted(database: &Database) -> Result<Revision, redb::Error> {
     Ok(Revision(facts.get(COMPACTED)?.map_or(0, |found| found.value())))
 }
 
+/// The newest revision of a record.
+fn read_newest(database: &Database) -> Result<Revision, redb::Error> {
+    let commits = match database.begin_read()?.open_table(COMMITS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Revision(0)),
+        commits => commits?,
+    };
+    Ok(Revision(commits.last()?.map_or(0, |(revision, _)| revision.value())))
+}
+
 fn explain(dir: &Path, path: &Path, error: redb::Error) -> OpenError {
     match error {
         redb::Error::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.to_owned() },
@@ -164,5 +221,102 @@ fn explain(dir: &Path, path: &Path, error: redb::Error) -> OpenError {
             OpenError::Io { path: path.to_owned(), source }
         }
         other => OpenError::Damaged { dir: dir.to_owned(), why: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::JOURNAL_BYTES_MAX;
+    use super::*;
+
+    fn open_in(dir: &Path) -> Log {
+        Log::open(DataDir::open(dir).unwrap()).unwrap()
+    }
+
+    fn records(log: &mut Log) -> Vec<Numbered> {
+        let mut all = Vec::new();
+        log.read_all(|revision, record| {
+            all.push((revision, record.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    /// What a kill would leave at this moment, opened: nothing is under way when this is called.
+    fn after_a_kill(dir: &Path) -> (Vec<Numbered>, Revision) {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let mut log = open_in(copy.path());
+        (records(&mut log), log.compacted())
+    }
+
+    fn adds(revision: u64, bytes: usize) -> Batch {
+        let record = vec![u8::try_from(revision % 251).unwrap(); bytes];
+        Batch { records: vec![(Revision(revision), record)], ..Batch::default() }
+    }
+
+    fn removes(upto: u64, revisions: &[u64]) -> Batch {
+        let removals = revisions.iter().map(|number| Revision(*number)).collect();
+        Batch { removals, compacted: Some(Revision(upto)), ..Batch::default() }
+    }
+
+    #[test]
+    fn a_kill_after_any_batch_leaves_all_that_was_written_and_nothing_that_was_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        let (mut want, mut compacted) = (Vec::new(), Revision(0));
+        // Rounds of the journal, batches too large for it, and compactions of what is in the table and in the journal.
+        let batches = (1..=60).map(|number| match number {
+            20 | 21 => adds(number, JOURNAL_BYTES_MAX + 1),
+            30 => removes(29, &[3, 28, 29]),
+            31 => removes(30, &[20]),
+            _ => adds(number, JOURNAL_BYTES_MAX / 5),
+        });
+        for batch in batches {
+            want.extend(batch.records.clone());
+            want.retain(|(revision, _)| !batch.removals.contains(revision));
+            compacted = batch.compacted.unwrap_or(compacted);
+            log.append(batch).unwrap();
+            assert_eq!(after_a_kill(dir.path()), (want.clone(), compacted));
+        }
+        assert!(!log.pending.is_empty(), "some are only in the journal");
+        drop(log);
+        let mut log = open_in(dir.path());
+        assert_eq!((records(&mut log), log.pending.len()), (want, 0), "a clean end leaves nothing to the journal");
+    }
+
+    #[test]
+    fn a_batch_that_failed_is_gone_before_the_next_one_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        log.append(adds(1, 10)).unwrap();
+        // What a failed commit may leave: there, although nobody was told of it.
+        write(log.database().unwrap(), &[], &adds(2, 10), None).unwrap();
+        let path = std::mem::replace(&mut log.path, dir.path().join("gone"));
+        log.database = None;
+        log.append(Batch { compacted: Some(Revision(0)), ..adds(2, 10) }).unwrap_err();
+        log.append(adds(3, 10)).unwrap_err();
+        log.path = path;
+        log.append(adds(4, 10)).unwrap();
+        let revisions = |records: Vec<Numbered>| records.iter().map(|(revision, _)| revision.0).collect::<Vec<_>>();
+        assert_eq!(revisions(after_a_kill(dir.path()).0), [1, 4]);
+        log.append(adds(5, 10)).unwrap();
+        assert_eq!(revisions(after_a_kill(dir.path()).0), [1, 4, 5]);
+        assert_eq!(revisions(log.pending.clone()), [5]);
+    }
+
+    #[test]
+    fn a_journal_that_fails_costs_no_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        log.append(adds(1, 10)).unwrap();
+        log.journal.break_it();
+        log.append(adds(2, 10)).unwrap();
+        log.append(adds(3, 10)).unwrap();
+        assert_eq!(after_a_kill(dir.path()).0, [1, 2, 3].map(|number| adds(number, 10).records.remove(0)));
     }
 }

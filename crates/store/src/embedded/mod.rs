@@ -11,6 +11,7 @@
 //! Replication: that is what the etcd backend is for.
 
 mod dir;
+mod journal;
 mod limits;
 mod log;
 mod record;

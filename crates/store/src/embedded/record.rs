@@ -3,7 +3,7 @@
 //! `[operation u8][create revision u64 LE][key length u32 LE][key][value]`; the revision is the record's key in the log.
 //!
 //! # Absent
-//! Checksums: the engine has its own.
+//! Checksums: the engine and the journal have their own.
 
 use bytes::Bytes;
 

@@ -158,7 +158,7 @@ impl Writer {
         if round.events.is_empty() && step.is_none() {
             return round.answer(None);
         }
-        match self.log.append(&batch(&round.events, step.as_ref())) {
+        match self.log.append(batch(&round.events, step.as_ref())) {
             Ok(()) => {
                 self.show(&round.events, step.as_ref());
                 round.answer(None);
