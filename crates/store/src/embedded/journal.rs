@@ -6,7 +6,8 @@
 //! # Invariants
 //! - A batch counts only whole: a torn one fails its checksum.
 //! - Of what earlier rounds left behind nothing counts: revisions only grow, and what is read ends where they do not.
-//! - After a failed write nothing is written here until a new round begins.
+//! - After a failed write nothing is written here until a new round begins: what is read ends at what the log has, so a batch
+//!   behind one that reached the log after all would be missed.
 //!
 //! # Absent
 //! What is older: the log has that on the disk before a new round begins.
@@ -41,12 +42,9 @@ impl Journal {
     /// When the disk says no.
     pub(super) fn open(dir: &Path, newest: Revision) -> io::Result<(Self, Vec<Numbered>)> {
         let path = dir.join(FILE);
-        let new = !path.exists();
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        if new {
-            // Its name has to be there after a crash, too.
-            File::open(dir)?.sync_all()?;
-        }
+        // Its name has to be there after a power cut, too, whoever made it and was killed then.
+        File::open(dir)?.sync_all()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let (records, end) = read(&bytes, newest);

@@ -5,6 +5,8 @@
 //! - A batch is on the disk whole or not at all, and is there when [`Log::append`] returns.
 //! - What only the journal has is in memory, too, and goes to the table before anything is removed there, before the journal
 //!   begins anew, and at a clean end.
+//! - After a failure all goes to the table until something succeeds there: what failed may be there nevertheless, and then the
+//!   journal counts for nothing.
 //! - What a failed batch may have left behind is removed by the next batch that succeeds.
 //! - A database that failed once is not trusted again: it is closed, and opened anew (which repairs it) by the next batch.
 //!
@@ -35,7 +37,7 @@ const FILE: &str = "log.redb";
 pub(super) struct Batch {
     /// New records, in order.
     pub(super) records: Vec<Numbered>,
-    /// Records that a compaction lets go.
+    /// Records that a compaction lets go; none without its revision.
     pub(super) removals: Vec<Revision>,
     /// The compaction's revision.
     pub(super) compacted: Option<Revision>,
@@ -110,9 +112,9 @@ impl Log {
         self.append_to_table(&batch)
     }
 
-    /// Whether a batch only adds, and nothing in the table waits to be removed.
+    /// Whether a batch only adds, and the table is in no doubt.
     fn is_for_journal(&self, batch: &Batch) -> bool {
-        self.doubtful.is_none() && batch.compacted.is_none() && batch.removals.is_empty()
+        self.database.is_some() && batch.compacted.is_none()
     }
 
     fn append_to_table(&mut self, batch: &Batch) -> Result<(), redb::Error> {
@@ -307,6 +309,35 @@ mod tests {
         log.append(adds(5, 10)).unwrap();
         assert_eq!(revisions(after_a_kill(dir.path()).0), [1, 4, 5]);
         assert_eq!(revisions(log.pending.clone()), [5]);
+    }
+
+    #[test]
+    fn what_follows_a_failure_that_was_none_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        log.append(adds(1, 10)).unwrap();
+        log.append(adds(2, 10)).unwrap();
+        // The disk did what it was asked, and said that it did not.
+        let (pending, compaction) = (log.pending.clone(), removes(1, &[1]));
+        write(log.database().unwrap(), &pending, &compaction, None).unwrap();
+        let path = std::mem::replace(&mut log.path, dir.path().join("gone"));
+        log.database = None;
+        log.append(compaction).unwrap_err();
+        log.path = path;
+        log.append(adds(3, 10)).unwrap();
+        // The first is there again, as it is in memory: the compaction is still to be done.
+        assert_eq!(after_a_kill(dir.path()).0, [1, 2, 3].map(|number| adds(number, 10).records.remove(0)));
+    }
+
+    #[test]
+    fn what_a_compaction_took_from_the_end_does_not_come_back_from_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        log.append(adds(1, 10)).unwrap();
+        log.append(removes(0, &[])).unwrap();
+        log.append(adds(2, 10)).unwrap();
+        log.append(removes(2, &[2])).unwrap();
+        assert_eq!(after_a_kill(dir.path()), (adds(1, 10).records, Revision(2)));
     }
 
     #[test]
