@@ -68,6 +68,12 @@ class Line:
         self.listener.close()
 
 
+def failed(memory):
+    """True where the switch has failed the rollout; else what it is is told."""
+    holds("another state", (memory.get("phase"), memory.get("cause")) == ("Failed", "DeadManSwitch"), memory)
+    return True
+
+
 def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
     folder = os.path.join(folder, "dead-man")
     line_dir = os.path.join(folder, "line")
@@ -76,7 +82,8 @@ def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
     p = Lone(everynode, folder)
     line = Line(p.port, cut)
     good = DAEMON % ("rm -f /line/cut", 4001, line_dir)
-    bad = DAEMON % ("touch /line/cut", 4002, line_dir)
+    # It is ready first: the rollout has updated all it had to, and must not take the revision for a good one yet.
+    bad = DAEMON % ("sleep 2; touch /line/cut", 4002, line_dir)
     memory = lambda: p.k.json("get", "rolloutpolicy", "lone")["status"]["daemonSets"][0]
     try:
         p.start("server")
@@ -98,7 +105,7 @@ def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
         until("the update cuts the node off", lambda: os.path.exists(cut))
         until("the node goes back by itself", lambda: p.containers("sleep 4001") and not p.containers("sleep 4002"))
         equal("the line is whole", os.path.exists(cut), False)
-        until("the rollout has failed", lambda: (memory()["phase"], memory().get("cause")) == ("Failed", "DeadManSwitch"))
+        until("the rollout has failed", lambda: failed(memory()))
         # Which node it was stays told when it is well again and counts no more.
         equal("of this node", memory()["message"], f"1 of 1 nodes failed, 0 may: {NODE} (DeadManSwitch)")
         pods = until("the last good revision is back", lambda: [x for x in ready(p.k) or [] if "sleep 4001" in str(x["spec"])])
@@ -108,9 +115,11 @@ def a_daemon_that_cuts_its_node_off(everynode, folder, archive):
         events = p.k.out("get", "events")
         holds("it is told", "DeadManSwitch" in events and "RolloutFailed" in events, events)
     except Exception:
+        # What tells most comes last: of a long output often only the end is kept.
+        for kinds, shape in (("rolloutpolicies,daemonsets,pods", "yaml"), ("events", "wide")):
+            print(p.k("get", kinds, "-o", shape, check=False).stdout, flush=True)
         for name in p.data:
             print(f"--- {name}: " + p.log(name)[-2500:], flush=True)
-        print(p.k("get", "rolloutpolicies,daemonsets,pods,events", "-o", "yaml", check=False).stdout, flush=True)
         raise
     finally:
         p.close()

@@ -16,10 +16,12 @@
 use std::time::Duration;
 
 use api::rollout_policy::DEAD_MAN_SECONDS_MIN;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::daemonset::{CLASS_LABEL, HASH_LABEL, KIND};
+use crate::node_health::GRACE_S;
 use crate::pod_lifecycle::PodFailure;
 
 /// Annotation of a pod: seconds of silence after which its node takes it back.
@@ -28,6 +30,22 @@ pub const AFTER: &str = "everynode.dev/dead-man-after-seconds";
 pub const STAND_IN: &str = "everynode.dev/stand-in";
 /// `status.reason` of a pod that was taken back, and of events about it.
 pub const REASON: &str = "DeadManSwitch";
+
+/// How much later than the node itself a controller knows how a trial ended: as long as it takes until a silent node is known
+/// as one, and a while.
+const KNOWN_WITHIN_S: i64 = GRACE_S + 10;
+
+/// How long after the start of a pod a controller knows that it has passed, if it has heard nothing else.
+#[must_use]
+pub fn proven_within_s(after_s: i32) -> i64 {
+    i64::from(after_s) + KNOWN_WITHIN_S
+}
+
+/// When a controller knows that a pod has passed which began then, if it has heard nothing else.
+#[must_use]
+pub fn proven_at(began: Timestamp, after_s: i32) -> Timestamp {
+    began.checked_add(SignedDuration::from_secs(proven_within_s(after_s))).unwrap_or(Timestamp::MAX)
+}
 
 /// A pod on trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

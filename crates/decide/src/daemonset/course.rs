@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::rollout_policy::{FailureAction, Memory, Phase};
+use api::rollout_policy::{DeadMan, FailureAction, Memory, Phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
 
@@ -19,6 +19,7 @@ use super::verdict::{self, Failed};
 use super::waves::{self, State, Walk};
 use super::windows::{self, Time};
 use super::{Budget, Directive, Event, Hold, Scene};
+use crate::dead_man;
 use crate::view::NodeView;
 
 /// Why a revision counts as bad although nothing failed yet: it was replaced once already.
@@ -43,6 +44,8 @@ pub(super) struct Course<'a> {
     /// Nodes whose update may begin; all if none is given.
     open: Option<BTreeSet<&'a str>>,
     walk: Option<Walk<'a>>,
+    /// Seconds that a daemon is on trial.
+    trial_s: i64,
 }
 
 impl Course<'_> {
@@ -67,7 +70,7 @@ impl Course<'_> {
             phase: self.memory.phase,
             message: self.memory.message.clone(),
             excused: self.causes.excused.iter().map(|(node, excuse)| ((*node).to_owned(), *excuse)).collect(),
-            waves: self.walk.as_ref().map(Walk::waves).unwrap_or_default(),
+            waves: self.walk.as_ref().map(|walk| walk.waves(self.trial_s)).unwrap_or_default(),
         }
     }
 
@@ -101,6 +104,7 @@ struct Found<'a, 's> {
     same: Option<&'s Memory>,
     good: &'s Good<'a>,
     states: BTreeMap<&'a str, State>,
+    trial: Option<DeadMan>,
     failed: Failed,
 }
 
@@ -119,8 +123,11 @@ pub(super) fn chart<'a>(
     let causes = causal::causes(scene, good.hash.as_deref(), same);
     let limits = directive.policy.limits();
     let failed = verdict::failed(scene, limits.as_ref(), &causes, same);
-    let states = waves::states(scene, &causes);
-    let found = Found { scene, directive, budget, stored, same, good, states, failed };
+    // Only a revision that is another one than the last good one is on trial, as on the nodes.
+    let is_new = good.hash.as_deref().is_some_and(|hash| hash != scene.gauge.hash);
+    let trial = spec.dead_man.filter(|_| is_new);
+    let states = waves::states(scene, &causes, trial);
+    let found = Found { scene, directive, budget, stored, same, good, states, trial, failed };
     let walk = found.in_waves().then(|| waves::walk(scene, nodes, &spec.waves, &found.states, same));
     found.course(causes, walk)
 }
@@ -156,7 +163,8 @@ impl<'a> Found<'a, '_> {
     }
 
     fn is_complete(&self, walk: Option<&Walk<'_>>) -> bool {
-        let all = !self.has(State::Busy) && !self.has(State::Pending);
+        let ends = |state: &State| matches!(state, State::Settled | State::Excused);
+        let all = self.states.values().all(ends);
         let some = self.has(State::Settled) || self.states.is_empty() || self.is_back();
         let keeps = self.is_back() && self.same.is_some_and(|m| m.phase == Phase::Complete);
         (all && some && walk.is_none_or(|w| w.phase == Phase::Complete)) || (keeps && !self.has(State::Pending))
@@ -175,6 +183,7 @@ impl<'a> Found<'a, '_> {
             open: None,
             memory: Memory::default(),
             walk: None,
+            trial_s: self.trial.map_or(0, |trial| dead_man::proven_within_s(trial.after_seconds)),
         };
         if let Some(walk) = &walk {
             memory.wave = Some(walk.wave().to_owned());
@@ -202,7 +211,7 @@ impl<'a> Found<'a, '_> {
             }
             _ => {}
         }
-        if let (Phase::Baking, Some(at)) = (memory.phase, walk.as_ref().and_then(|w| w.until)) {
+        if let (Phase::Baking, Some(at)) = (memory.phase, self.watched_until(walk.as_ref())) {
             look(&mut course, at);
         }
         self.say(&mut memory, walk.as_ref(), time, &mut course);
@@ -268,16 +277,22 @@ impl<'a> Found<'a, '_> {
         let policy = self.directive.policy;
         let changes = self.is_new() || self.is_reclassing();
         let begins = changes && self.scene.rolling && self.has(State::Pending);
-        match walk.map_or(Phase::Rolling, |w| w.phase) {
+        // What is left after the last wave is nodes whose update has begun.
+        match walk.map(|w| w.phase).filter(|phase| *phase != Phase::Complete).unwrap_or(Phase::Rolling) {
             _ if policy.spec.frozen => Phase::Frozen,
             _ if memory.cause.is_some() && !self.is_back() => Phase::Failed,
             _ if policy.is_paused() => Phase::Paused,
             _ if complete => Phase::Complete,
             _ if self.is_back() && memory.rolled_back_from.is_some() => Phase::RollingBack,
             Phase::Rolling if begins && matches!(time, Time::Closed(_)) => Phase::WaitingForWindow,
-            Phase::Complete => Phase::Rolling,
+            Phase::Rolling if self.watched_until(walk).is_some() => Phase::Baking,
             other => other,
         }
+    }
+
+    /// Until when nothing but time is waited for.
+    fn watched_until(&self, walk: Option<&Walk<'_>>) -> Option<Timestamp> {
+        walk.and_then(|walk| walk.until).or_else(|| waves::trials(self.states.values()))
     }
 
     fn keep_since(&self, memory: &mut Memory) {
@@ -322,8 +337,11 @@ impl<'a> Found<'a, '_> {
                     Some("the revision failed before and was rolled back: change it, or resume the rollout".into());
             }
             Phase::Baking => {
-                let until = walk.and_then(|w| w.until).unwrap_or(self.scene.gauge.now);
-                memory.message = Some(format!("wave {wave} is watched until {}", seconds(until)));
+                let until = seconds(self.watched_until(walk).unwrap_or(self.scene.gauge.now));
+                memory.message = Some(match walk {
+                    Some(_) => format!("wave {wave} is watched until {until}"),
+                    None => format!("the last nodes may cut themselves off until {until}"),
+                });
             }
             Phase::WaitingForPromotion if walk.is_some_and(Walk::is_void) => {
                 memory.message = Some(format!("wave {wave} selects no node: correct the policy, or promote the wave"));

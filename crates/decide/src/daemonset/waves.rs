@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::rollout_policy::{Gate, Memory, PROMOTED_ALL, Phase, REST, Wave, WaveNodes};
+use api::rollout_policy::{DeadMan, Gate, Memory, PROMOTED_ALL, Phase, REST, Wave, WaveNodes};
 use api::selector::Labels;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,7 +22,8 @@ use super::Scene;
 use super::causal::Causes;
 use super::outlook;
 use super::spots::{At, Pair, pair};
-use crate::view::NodeView;
+use crate::dead_man;
+use crate::view::{NodeView, PodView};
 
 /// Where a node that wants a daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,25 +32,41 @@ pub(super) enum State {
     Settled,
     /// It is not to be waited for.
     Excused,
+    /// It runs the current revision, which is well but may still cut it off: until then.
+    OnTrial(Timestamp),
     /// A daemon of another revision stands there.
     Pending,
     /// Its daemon is on the way.
     Busy,
 }
 
-/// Where each node that wants a daemon is.
-pub(super) fn states<'a>(scene: &Scene<'a>, causes: &Causes<'_>) -> BTreeMap<&'a str, State> {
+/// Where each node that wants a daemon is. `trial` is what daemons of the current revision have to pass.
+pub(super) fn states<'a>(scene: &Scene<'a>, causes: &Causes<'_>, trial: Option<DeadMan>) -> BTreeMap<&'a str, State> {
     let gauge = &scene.gauge;
+    let proven = |pod: &PodView| {
+        let at = dead_man::proven_at(pod.started.or(pod.created)?, trial?.after_seconds);
+        Some(at).filter(|at| *at > gauge.now)
+    };
     let state = |at: At<'a, '_>| {
         let ending = at.pods.iter().any(|p| p.deleting.is_some());
         match pair(gauge, at.pods, |p| p.deleting.is_some()) {
             _ if causes.is_excused(at.node) => State::Excused,
-            Pair::Tidy { new: Some(new), old: None } if !ending && gauge.is_available(new) => State::Settled,
+            Pair::Tidy { new: Some(new), old: None } if !ending && gauge.is_available(new) => {
+                proven(new).map_or(State::Settled, State::OnTrial)
+            }
             Pair::Tidy { new: None, old: Some(_) } if !ending => State::Pending,
             _ => State::Busy,
         }
     };
     scene.spots.wanting().map(|at| (at.node, state(at))).collect()
+}
+
+/// When the last trial ends, if these are what is waited for and nothing else is.
+pub(super) fn trials<'s>(states: impl Iterator<Item = &'s State>) -> Option<Timestamp> {
+    let waited_for = states.filter(|state| !matches!(state, State::Settled | State::Excused));
+    let ends: Option<Vec<Timestamp>> =
+        waited_for.map(|state| if let State::OnTrial(until) = state { Some(*until) } else { None }).collect();
+    ends?.into_iter().max()
 }
 
 /// Nodes that are updated together.
@@ -75,7 +92,7 @@ pub(super) struct Walk<'a> {
     pub(super) phase: Phase,
     /// Since when all of the step is well.
     pub(super) bake_since: Option<Timestamp>,
-    /// When the pause after the step is over.
+    /// When the pause after the step is over, or the trials of its nodes are.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -96,14 +113,21 @@ pub(super) fn walk<'a>(
         walk.bake_since = memory.and_then(|m| m.bake_since.as_ref()).map(|t| t.0);
     }
     while let Some(step) = walk.steps.get(walk.at) {
-        let is_done = |node: &&str| matches!(states.get(node), Some(State::Settled | State::Excused));
+        let is_promoted = promoted.is_some_and(|p| p == PROMOTED_ALL || p == step.name);
+        let is_done = |node: &&str| match states.get(node) {
+            Some(State::Settled | State::Excused) => true,
+            // The user waits for it no longer.
+            Some(State::OnTrial(_)) => is_promoted,
+            _ => false,
+        };
         if !step.nodes.iter().all(is_done) {
             walk.bake_since = None;
+            walk.until = trials(step.nodes.iter().filter_map(|node| states.get(node)));
             walk.phase = Phase::Rolling;
             return walk;
         }
         let since = *walk.bake_since.get_or_insert(scene.gauge.now);
-        if !promoted.is_some_and(|p| p == PROMOTED_ALL || p == step.name) {
+        if !is_promoted {
             let until = since.checked_add(SignedDuration::from_secs(step.bake_s)).unwrap_or(Timestamp::MAX);
             if until > scene.gauge.now {
                 (walk.phase, walk.until) = (Phase::Baking, Some(until));
@@ -130,13 +154,13 @@ impl<'a> Walk<'a> {
         self.steps.get(self.at).map_or(REST, |step| step.name.as_str())
     }
 
-    /// All steps.
-    pub(super) fn waves(&self) -> Vec<outlook::Wave> {
+    /// All steps. A trial of so many seconds is waited for too.
+    pub(super) fn waves(&self, trial_s: i64) -> Vec<outlook::Wave> {
         let wave = |(at, step): (usize, &Step<'_>)| outlook::Wave {
             name: step.name.clone(),
             nodes: step.nodes.iter().map(|node| (*node).to_owned()).collect(),
             is_passed: at < self.at || self.phase == Phase::Complete,
-            bake_s: step.bake_s,
+            bake_s: step.bake_s.saturating_add(trial_s),
             is_gated: step.gate == Gate::Manual,
             is_void: step.is_void,
         };
@@ -163,10 +187,11 @@ impl<'a> Walk<'a> {
         if !self.steps.iter().any(|step| step.lone) {
             return self.due();
         }
-        let has = |step: &&Step<'_>, state: State| step.nodes.iter().any(|node| states.get(node) == Some(&state));
-        let busy = self.steps.iter().position(|step| has(&step, State::Busy));
-        let several = self.steps.iter().filter(|step| has(step, State::Busy)).count() > 1;
-        let pending = || self.steps.iter().position(|step| has(&step, State::Pending));
+        let has = |step: &Step<'_>, is: fn(&State) -> bool| step.nodes.iter().filter_map(|n| states.get(n)).any(is);
+        let updates = |step: &&Step<'_>| has(step, |state| matches!(state, State::Busy | State::OnTrial(_)));
+        let busy = self.steps.iter().position(|step| updates(&step));
+        let several = self.steps.iter().filter(updates).count() > 1;
+        let pending = || self.steps.iter().position(|step| has(step, |state| *state == State::Pending));
         let one = busy.or_else(pending).filter(|at| *at <= self.at && !several);
         one.and_then(|at| self.steps.get(at)).map(|step| step.nodes.clone()).unwrap_or_default()
     }

@@ -17,6 +17,7 @@ mod shadow;
 mod status;
 mod surge;
 mod targets;
+mod trials;
 mod updates;
 mod verdict;
 mod wakes;
