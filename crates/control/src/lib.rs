@@ -48,6 +48,7 @@ use std::sync::Arc;
 pub use elect::{LEASE, run_elected};
 use kube::Client;
 pub use roster::{Controller, Roster, RosterError};
+pub use scheduler::{Placed, Placer};
 pub use shadow::shadow;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -65,6 +66,8 @@ pub struct Options {
     pub roster: Roster,
     /// How long a node may be silent before it counts as unreachable.
     pub node_monitor_grace: decide::node_health::Grace,
+    /// By which an API server of the same process asks the scheduler.
+    pub placer: Placer,
 }
 
 /// Why the controllers ended before they were told to.

@@ -6,6 +6,7 @@
 //!
 //! Absent: any decision.
 
+mod ahead;
 mod unfit;
 
 use std::cmp::Reverse;
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::ahead::{Placed, Placer};
+
 use crate::Sync;
 use crate::hub::Hub;
 use crate::key::Key;
@@ -33,6 +36,7 @@ pub(crate) async fn run(hub: Arc<Hub>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(BINDINGS_IN_FLIGHT));
     let tasks = TaskTracker::new();
     let mut waiting = Waiting::default();
+    let open = hub.options.placer.open(&hub);
     loop {
         if waiting.0.is_empty() {
             let key = tokio::select! {
@@ -71,6 +75,7 @@ pub(crate) async fn run(hub: Arc<Hub>, shutdown: CancellationToken) {
             drop(slot);
         });
     }
+    drop(open);
     tasks.close();
     tasks.wait().await;
 }

@@ -23,6 +23,7 @@ mod join;
 mod leftovers;
 mod limits;
 mod logging;
+mod placing;
 mod pod_network;
 mod preflight;
 mod private_file;

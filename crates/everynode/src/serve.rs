@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use store::etcd::{Address, TlsFiles};
 
 use crate::flags::ServerArgs;
+use crate::placing::Ahead;
 use crate::reasons::FromApi;
 use crate::{logging, signals, small};
 
@@ -36,11 +37,14 @@ async fn serve(args: ServerArgs) -> Result<()> {
     };
     let server = server::Server::start(config).await?;
     server.answer_reasons(Arc::new(FromApi(server.client("system:everynode:reasons"))));
+    let placer = control::Placer::default();
+    server.place_pods(Arc::new(Ahead(placer.clone())));
     let ca_pem = std::fs::read_to_string(&ca).with_context(|| ca.display().to_string())?;
     let controllers = (!args.no_controllers).then(|| {
         let options = control::Options {
             ca_pem: Some(ca_pem),
             node_monitor_grace: args.nodes.grace(),
+            placer,
             ..control::Options::default()
         };
         let (client, stop) = (server.client("system:kube-controller-manager"), shutdown.clone());

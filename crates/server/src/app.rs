@@ -25,6 +25,7 @@ use crate::limits::{BODIES_BYTES_MAX, RETRY_SECONDS, WATCHES_MAX, WATCHES_PER_US
 use crate::metrics::Metrics;
 use crate::node_pods::NodePods;
 use crate::object;
+use crate::placing::Placing;
 use crate::reasons::Desk;
 use crate::reply::Body;
 use crate::request::Query;
@@ -45,6 +46,8 @@ pub(crate) struct App<S> {
     pub(crate) metrics: Metrics,
     /// Who says why nodes run a daemon.
     pub(crate) reasons: Desk,
+    /// Who gives new daemons their nodes.
+    pub(crate) placing: Placing,
     /// One permit a watch.
     pub(crate) watches: Arc<Semaphore>,
     /// The watches of each user.
@@ -127,6 +130,7 @@ impl<S: Store> App<S> {
             node_pods: NodePods::default(),
             metrics: Metrics::default(),
             reasons: Desk::default(),
+            placing: Placing::default(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             watchers: Seats::new(WATCHES_PER_USER_MAX),
             bodies: Semaphore::new(BODIES_BYTES_MAX),

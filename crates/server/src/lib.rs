@@ -29,6 +29,7 @@ mod node_pods;
 mod object;
 mod outline;
 pub mod pki;
+mod placing;
 mod proxy;
 mod reasons;
 mod reply;
@@ -46,6 +47,7 @@ mod verbs;
 
 pub use backend::StoreConfig;
 pub use error::ServerError;
+pub use placing::{Placed, Placer};
 pub use reasons::{Reasons, ReasonsAnswer, ReasonsAsked};
 pub use server::{Config, EVENT_TTL, NODE_CERTIFICATE_TTL, Server};
 pub use services::{RangeError, ServiceRange};

@@ -16,6 +16,7 @@ use crate::auth::accounts::Issuer;
 use crate::auth::{Tokens, User, certificates};
 use crate::backend::StoreConfig;
 use crate::error::ServerError;
+use crate::placing::Placer;
 use crate::reasons::Reasons;
 use crate::service::{Api, Local};
 use crate::services::{self, ServiceRange};
@@ -128,6 +129,11 @@ impl Server {
     /// Has `reasons` answer for `daemonsets/NAME/reasons`, which is not there before. The first one stays.
     pub fn answer_reasons(&self, reasons: Arc<dyn Reasons>) {
         self.api.0.reasons.open(reasons);
+    }
+
+    /// Has `placer` give new pods of DaemonSets their nodes. The first one stays.
+    pub fn place_pods(&self, placer: Arc<dyn Placer>) {
+        self.api.0.placing.open(placer);
     }
 
     /// Answers requests until `shutdown`; then ends watches, lets requests finish, and closes the store.

@@ -27,6 +27,8 @@ pub(super) fn seen(hub: &Hub, seen: Seen<Pod>) {
             let lost: Vec<Key> = {
                 let mut world = hub.world();
                 world.written.listed(began);
+                let World { nodes, pods, .. } = &mut *world;
+                nodes.listed(began, pods.iter());
                 world.pods.keys().filter(|k| !names.contains(k)).cloned().collect()
             };
             lost.iter().for_each(|key| gone(hub, key));

@@ -3,15 +3,21 @@
 //! Invariants: the load of a node is that of the pods bound to it that have not ended, and of those that the scheduler
 //! is about to bind; it is kept even while the node is unknown, since pods may be reported first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use decide::node_health::{Grace, Heard, Verdict, Zones, judge};
 use decide::schedule::Load;
 use decide::view::{NodeView, PodView};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-/// Nodes with what is on them and when they were last heard of.
+/// Where the scheduler is about to put a pod, and since when.
+struct Assumed {
+    node: String,
+    since: Instant,
+}
+
 #[derive(Default)]
 pub(crate) struct Nodes {
     all: BTreeMap<String, Arc<NodeView>>,
@@ -23,7 +29,7 @@ pub(crate) struct Nodes {
     zones: Zones,
     all_lost: bool,
     /// Pods that the scheduler is about to bind, by UID, with their node.
-    assumed: HashMap<String, String>,
+    assumed: HashMap<String, Assumed>,
     /// Pods for which room is being made, by UID, with the node.
     nominated: HashMap<String, String>,
     /// Nodes with pods that ask something of other pods.
@@ -110,16 +116,30 @@ impl Nodes {
     /// Counts a pod that is about to be bound to a node.
     pub(crate) fn assume(&mut self, pod: &Arc<PodView>, node: &str) {
         self.nominate(&pod.uid, None);
-        if self.assumed.insert(pod.uid.clone(), node.to_owned()).is_none() {
+        let assumed = Assumed { node: node.to_owned(), since: Instant::now() };
+        if self.assumed.insert(pod.uid.clone(), assumed).is_none() {
             self.load(Some(node), pod);
         }
     }
 
     /// Takes an assumption back; returns the node that it was about.
     pub(crate) fn forget(&mut self, uid: &str) -> Option<String> {
-        let node = self.assumed.remove(uid)?;
+        let Assumed { node, .. } = self.assumed.remove(uid)?;
         self.unload(Some(&node), uid);
         Some(node)
+    }
+
+    /// Takes back what was assumed, before a list of all pods began, of pods that it does not have: they came and went unseen.
+    pub(crate) fn listed<'p>(&mut self, began: Instant, pods: impl Iterator<Item = &'p Arc<PodView>>) {
+        if self.assumed.is_empty() {
+            return;
+        }
+        let there: HashSet<&str> = pods.map(|pod| pod.uid.as_str()).collect();
+        let unseen = |(uid, assumed): &(&String, &Assumed)| assumed.since < began && !there.contains(uid.as_str());
+        let lost: Vec<String> = self.assumed.iter().filter(unseen).map(|(uid, _)| uid.clone()).collect();
+        for uid in lost {
+            self.forget(&uid);
+        }
     }
 
     /// True while a pod is about to be bound.
@@ -237,6 +257,20 @@ mod tests {
         let mut nodes = Nodes::default();
         nodes.assume(&pod(None), "n");
         nodes.pod_changed(Some(&pod(None)), None);
+        assert_eq!((pods_on(&nodes, "n"), nodes.is_assumed("u")), (0, false));
+    }
+
+    #[test]
+    fn what_came_and_went_unseen_is_taken_back_by_the_next_list() {
+        let mut nodes = Nodes::default();
+        let before = Instant::now();
+        nodes.assume(&pod(None), "n");
+        nodes.listed(before, std::iter::empty());
+        assert_eq!(pods_on(&nodes, "n"), 1, "the list began before");
+        let after = Instant::now() + std::time::Duration::from_nanos(1);
+        nodes.listed(after, std::iter::once(&pod(None)));
+        assert_eq!(pods_on(&nodes, "n"), 1, "it is there, not bound yet");
+        nodes.listed(after, std::iter::empty());
         assert_eq!((pods_on(&nodes, "n"), nodes.is_assumed("u")), (0, false));
     }
 

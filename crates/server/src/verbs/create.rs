@@ -109,13 +109,16 @@ pub(crate) async fn store_new<S: Store>(
         let there = app.lookup(place.kind, place.namespace, place.name).await?.is_some();
         return Ok((!there).then_some(Written::Shown(object)));
     }
+    let placed = app.placing.place(place.kind, &mut object);
     let value = encode(place.kind, object.into());
     let stored = match value {
         Ok(value) => app.put(&place.key(), Expect::Absent, value.clone()).await.map(|at| at.map(|at| (value, at))),
         Err(status) => Err(status),
     };
-    if !matches!(stored, Ok(Some(_))) {
-        claims.give_back(app).await;
+    match (&stored, placed) {
+        (Ok(Some(_)), Some(placed)) => placed.stored(),
+        (Ok(Some(_)), None) => {}
+        _ => claims.give_back(app).await,
     }
     Ok(stored?.map(|(value, revision)| Written::Stored(value, revision)))
 }

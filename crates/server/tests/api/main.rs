@@ -9,6 +9,7 @@ mod deletes;
 mod forms;
 mod lists;
 mod nodes;
+mod placing;
 mod proxy;
 mod reasons;
 mod services;

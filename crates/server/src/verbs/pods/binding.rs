@@ -98,7 +98,7 @@ fn place_on(place: Place<'_>, pod: &mut Value, binding: &Value, node: &str) -> R
 }
 
 /// Sets the condition that says that the pod has a node.
-fn set_scheduled(pod: &mut Value) {
+pub(crate) fn set_scheduled(pod: &mut Value) {
     if !pod["status"].is_object() {
         pod["status"] = json!({});
     }
