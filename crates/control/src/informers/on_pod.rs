@@ -176,4 +176,14 @@ mod tests {
             assert_eq!((names.as_slice(), orphan), (*expect, *orphaned), "{what}");
         }
     }
+
+    #[tokio::test]
+    async fn a_list_takes_back_what_was_placed_and_never_seen() {
+        let (hub, _) = crate::testing::hub(|_, _| (200, serde_json::json!({})));
+        let placed = Arc::new(PodView { uid: "u".into(), ..pod(Some("d"), "x") });
+        hub.world().nodes.assume(&placed, "n");
+        let began = tokio::time::Instant::now() + std::time::Duration::from_nanos(1);
+        seen(&hub, Seen::Listed([].into(), began));
+        assert!(!hub.world().nodes.is_assumed("u"));
+    }
 }
