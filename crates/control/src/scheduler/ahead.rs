@@ -129,7 +129,10 @@ mod tests {
         let placed = placer.place(|| pod("p")).unwrap();
         assert_eq!(placed.node(), "n");
         assert!(placer.place(|| pod("q")).is_none(), "there is room for one");
+        let waits = Key::new("a", "w");
+        hub.world().parked.put(&waits, vec!["n".to_owned()], false);
         drop(placed);
+        assert_eq!(hub.pods.take().ok(), Some(waits), "who waits for the room is tried again");
         let placed = placer.place(|| pod("q")).unwrap();
         placed.stored();
         assert!(placer.place(|| pod("r")).is_none(), "it is stored, though not seen yet");
