@@ -6,7 +6,8 @@
 //! - A request inside of the process goes the same way as one over a socket.
 //!
 //! # Absent
-//! Decisions of controllers: the server stores what it is told and says what is stored.
+//! Decisions of controllers: the server stores what it is told and says what is stored. Who may decide in its place, the
+//! node of a new daemon (`placing`) and the reasons of a node (`reasons`), is handed to it from outside.
 
 mod admission;
 mod app;

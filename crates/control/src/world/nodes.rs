@@ -18,6 +18,7 @@ struct Assumed {
     since: Instant,
 }
 
+/// Nodes with what is on them and when they were last heard of.
 #[derive(Default)]
 pub(crate) struct Nodes {
     all: BTreeMap<String, Arc<NodeView>>,
