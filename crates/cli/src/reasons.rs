@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use decide::node_health::Grace;
 use decide::why::{Asked, Case, Found, Look, Snapshot};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -48,7 +49,7 @@ impl ReasonsQuery {
     }
 }
 
-/// Finds out why nodes run a DaemonSet's daemon, from what the API lists.
+/// Finds out why nodes run a DaemonSet's daemon, from what the API lists; its controllers know a silent node as one after `grace`.
 ///
 /// # Errors
 /// A Status as the API answers it: 404 when the DaemonSet or the node is not there, 400 for a selector that can't be read.
@@ -57,9 +58,10 @@ pub async fn reasons(
     namespace: &str,
     name: &str,
     query: &ReasonsQuery,
+    grace: Grace,
 ) -> std::result::Result<Value, Value> {
     let api = Api::new(client, namespace.to_owned(), true, String::new());
-    find_out(&api, namespace, name, query).await.map_err(|failure| match failure {
+    find_out(&api, namespace, name, query, grace).await.map_err(|failure| match failure {
         Failure::Status(status) => *status,
         other => api::status::internal(other.text()).body,
     })
@@ -69,7 +71,7 @@ pub async fn reasons(
 pub(crate) async fn ask(api: &Api, namespace: &str, name: &str, query: &ReasonsQuery) -> Result<Value> {
     let path = format!("{}/reasons", set_path(namespace, name));
     match api.get(&path, &query.parameters()).await {
-        Err(e) if has_no_answer(&e) => find_out(api, namespace, name, query).await,
+        Err(e) if has_no_answer(&e) => find_out(api, namespace, name, query, Grace::default()).await,
         other => other,
     }
 }
@@ -88,11 +90,17 @@ fn set_path(namespace: &str, name: &str) -> String {
     format!("/apis/apps/v1/namespaces/{}/daemonsets/{}", escaped(namespace), escaped(name))
 }
 
-async fn find_out(api: &Api, namespace: &str, name: &str, query: &ReasonsQuery) -> Result<Value> {
+async fn find_out(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+    query: &ReasonsQuery,
+    grace: Grace,
+) -> Result<Value> {
     let labels = query.selector.as_deref().map(api::selector::Labels::parse).transpose();
     let labels = labels.map_err(|e| Failure::Status(Box::new(api::status::bad_request(e.to_string()).body)))?;
     let asked = Asked { node: query.node.clone(), labels };
-    let snapshot = snapshot(api, namespace, name).await?;
+    let snapshot = Snapshot { grace, ..snapshot(api, namespace, name).await? };
     if let Some(node) = &asked.node
         && !snapshot.nodes.iter().any(|n| n.metadata.name.as_ref() == Some(node))
     {
@@ -126,6 +134,7 @@ pub(crate) async fn around(api: &Api, namespace: &str, set: DaemonSet, selector:
         namespace: of_namespace,
         // A server that has none, or keeps them from this user, has none for this answer.
         policies: list(api, &policies, &Query::new()).await.unwrap_or_default(),
+        grace: Grace::default(),
     })
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use api::selector::Labels;
 use decide::daemonset::{self, Around, Backoff, Directive, Fleet, Observed, Plan};
+use decide::node_health::Grace;
 use decide::view::{NodeView, PodView};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
@@ -36,6 +37,7 @@ pub(crate) struct Snapshot {
     pods: Vec<Arc<PodView>>,
     backoff: BTreeMap<String, Backoff>,
     policy: Option<Arc<Governing>>,
+    grace: Grace,
 }
 
 /// What a plan is made from beside nodes and pods.
@@ -157,6 +159,7 @@ impl Snapshot {
             given,
             backoff,
             policy,
+            grace: world.nodes.grace,
         }
     }
 
@@ -193,8 +196,28 @@ impl Snapshot {
             policy: self.policy.as_deref().map(|governing| Directive {
                 policy: &governing.policy,
                 memory: governing.object.memory(name, self.given.uid()),
+                grace: self.grace,
             }),
         };
         look(set, observed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plans_know_when_silent_nodes_are_known() {
+        let mut world = World::default();
+        world.nodes.grace = Grace(300);
+        let given = Given { set: Arc::default(), revisions: Vec::new(), namespace_nodes: None };
+        let policy: api::rollout_policy::RolloutPolicy =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"targets": {"names": ["d"]}}})).unwrap();
+        let snapshot = Snapshot::new(&world, given, BTreeMap::new(), Some(Arc::new(policy.into())));
+        let grace = snapshot.observe(|_, observed| observed.policy.map(|directive| directive.grace));
+        assert_eq!(grace, Some(Grace(300)));
     }
 }

@@ -16,12 +16,11 @@
 use std::time::Duration;
 
 use api::rollout_policy::DEAD_MAN_SECONDS_MIN;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::daemonset::{CLASS_LABEL, HASH_LABEL, KIND};
-use crate::node_health::GRACE_S;
+use crate::node_health::Grace;
 use crate::pod_lifecycle::PodFailure;
 
 /// Annotation of a pod: seconds of silence after which its node takes it back.
@@ -31,20 +30,14 @@ pub const STAND_IN: &str = "everynode.dev/stand-in";
 /// `status.reason` of a pod that was taken back, and of events about it.
 pub const REASON: &str = "DeadManSwitch";
 
-/// How much later than the node itself a controller knows how a trial ended: as long as it takes until a silent node is known
-/// as one, and a while.
-const KNOWN_WITHIN_S: i64 = GRACE_S + 10;
+/// How much later than a node counts as unreachable a controller has seen it.
+const SEEN_WITHIN_S: i64 = 10;
 
-/// How long after the start of a pod a controller knows that it has passed, if it has heard nothing else.
+/// How long after the start of a pod a controller knows that it has passed, if it has heard nothing else: as long as it takes
+/// until a node that fell silent at the end of the trial is known as one.
 #[must_use]
-pub fn proven_within_s(after_s: i32) -> i64 {
-    i64::from(after_s) + KNOWN_WITHIN_S
-}
-
-/// When a controller knows that a pod has passed which began then, if it has heard nothing else.
-#[must_use]
-pub fn proven_at(began: Timestamp, after_s: i32) -> Timestamp {
-    began.checked_add(SignedDuration::from_secs(proven_within_s(after_s))).unwrap_or(Timestamp::MAX)
+pub fn proven_within_s(after_s: i32, grace: Grace) -> i64 {
+    i64::from(after_s).saturating_add(grace.0).saturating_add(SEEN_WITHIN_S)
 }
 
 /// A pod on trial.

@@ -36,7 +36,8 @@ async fn serve(args: ServerArgs) -> Result<()> {
         ..server::Config::new(args.data.data_dir, args.listen)
     };
     let server = server::Server::start(config).await?;
-    server.answer_reasons(Arc::new(FromApi(server.client("system:everynode:reasons"))));
+    let reader = FromApi { client: server.client("system:everynode:reasons"), grace: args.nodes.grace() };
+    server.answer_reasons(Arc::new(reader));
     let placer = control::Placer::default();
     server.place_pods(Arc::new(Ahead(placer.clone())));
     let ca_pem = std::fs::read_to_string(&ca).with_context(|| ca.display().to_string())?;

@@ -131,7 +131,7 @@ fn foresee(current: Option<&DaemonSet>, snapshot: &Snapshot, now: Timestamp) -> 
         revisions: &revisions,
         namespace_nodes: of_namespace.as_ref(),
         backoff: &BTreeMap::new(),
-        policy: policy.as_ref().map(|policy| Directive { policy, memory }),
+        policy: policy.as_ref().map(|policy| Directive { policy, memory, grace: snapshot.grace }),
     };
     forecast(current, &snapshot.set, observed, now)
 }

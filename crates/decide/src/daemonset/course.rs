@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::rollout_policy::{DeadMan, FailureAction, Memory, Phase};
+use api::rollout_policy::{FailureAction, Memory, Phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
 
@@ -104,7 +104,8 @@ struct Found<'a, 's> {
     same: Option<&'s Memory>,
     good: &'s Good<'a>,
     states: BTreeMap<&'a str, State>,
-    trial: Option<DeadMan>,
+    /// As [`waves::states`] takes it.
+    trial_s: Option<i64>,
     failed: Failed,
 }
 
@@ -126,8 +127,9 @@ pub(super) fn chart<'a>(
     // Only a revision that is another one than the last good one is on trial, as on the nodes.
     let is_new = good.hash.as_deref().is_some_and(|hash| hash != scene.gauge.hash);
     let trial = spec.dead_man.filter(|_| is_new);
-    let states = waves::states(scene, &causes, trial);
-    let found = Found { scene, directive, budget, stored, same, good, states, trial, failed };
+    let trial_s = trial.map(|trial| dead_man::proven_within_s(trial.after_seconds, directive.grace));
+    let states = waves::states(scene, &causes, trial_s);
+    let found = Found { scene, directive, budget, stored, same, good, states, trial_s, failed };
     let walk = found.in_waves().then(|| waves::walk(scene, nodes, &spec.waves, &found.states, same));
     found.course(causes, walk)
 }
@@ -183,7 +185,7 @@ impl<'a> Found<'a, '_> {
             open: None,
             memory: Memory::default(),
             walk: None,
-            trial_s: self.trial.map_or(0, |trial| dead_man::proven_within_s(trial.after_seconds)),
+            trial_s: self.trial_s.unwrap_or(0),
         };
         if let Some(walk) = &walk {
             memory.wave = Some(walk.wave().to_owned());

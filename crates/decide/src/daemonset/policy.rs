@@ -8,6 +8,7 @@
 use api::rollout_policy::{Failure, Memory, Opening, RolloutPolicy, Spec, validate};
 
 use super::Classes;
+use crate::node_health::Grace;
 
 /// Seconds without progress after which a rollout has failed, when nobody says. Kubernetes' figure for Deployments.
 pub const PROGRESS_DEADLINE_S: i64 = 600;
@@ -73,6 +74,8 @@ pub struct Directive<'a> {
     pub policy: &'a Policy,
     /// What the last plan under it said to remember.
     pub memory: Option<&'a Memory>,
+    /// After how long a silent node is known as one.
+    pub grace: Grace,
 }
 
 /// Of all policies of a namespace the one that is for the DaemonSet with this name and these labels: of several the

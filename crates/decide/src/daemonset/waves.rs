@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::rollout_policy::{DeadMan, Gate, Memory, PROMOTED_ALL, Phase, REST, Wave, WaveNodes};
+use api::rollout_policy::{Gate, Memory, PROMOTED_ALL, Phase, REST, Wave, WaveNodes};
 use api::selector::Labels;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,7 +22,6 @@ use super::Scene;
 use super::causal::Causes;
 use super::outlook;
 use super::spots::{At, Pair, pair};
-use crate::dead_man;
 use crate::view::{NodeView, PodView};
 
 /// Where a node that wants a daemon is.
@@ -40,11 +39,13 @@ pub(super) enum State {
     Busy,
 }
 
-/// Where each node that wants a daemon is. `trial` is what daemons of the current revision have to pass.
-pub(super) fn states<'a>(scene: &Scene<'a>, causes: &Causes<'_>, trial: Option<DeadMan>) -> BTreeMap<&'a str, State> {
+/// Where each node that wants a daemon is. `trial_s` are the seconds after which daemons of the current revision
+/// are known not to cut their nodes off, where they may.
+pub(super) fn states<'a>(scene: &Scene<'a>, causes: &Causes<'_>, trial_s: Option<i64>) -> BTreeMap<&'a str, State> {
     let gauge = &scene.gauge;
     let proven = |pod: &PodView| {
-        let at = dead_man::proven_at(pod.started.or(pod.created)?, trial?.after_seconds);
+        let trial = SignedDuration::from_secs(trial_s?);
+        let at = pod.started.or(pod.created)?.checked_add(trial).unwrap_or(Timestamp::MAX);
         Some(at).filter(|at| *at > gauge.now)
     };
     let state = |at: At<'a, '_>| {

@@ -29,6 +29,7 @@ pub use answer::{API_VERSION, Answer, Cause, Counts, Group, Held, KIND, Report, 
 
 use crate::daemonset::{self, Directive, Exclusion, Hold, Observed, Plan, Policy, Reason, Used, namespace_nodes};
 use crate::limits::{BLOCKERS_TOLD, PODS_LOOKED_INTO};
+use crate::node_health::Grace;
 use crate::view::{NodeView, PodView};
 use answer::Words;
 
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub namespace: Option<Namespace>,
     /// The policies of its namespace; none where the API has no such kind.
     pub policies: Vec<RolloutPolicy>,
+    /// After how long its controllers know a silent node as one.
+    pub grace: Grace,
 }
 
 impl Snapshot {
@@ -130,7 +133,7 @@ impl<'a> Case<'a> {
                 revisions: &revisions,
                 namespace_nodes: for_namespace.as_ref(),
                 backoff: &BTreeMap::new(),
-                policy: policy.as_ref().map(|policy| Directive { policy, memory }),
+                policy: policy.as_ref().map(|policy| Directive { policy, memory, grace: snapshot.grace }),
             };
             daemonset::explain(&snapshot.set, observed, now)
         };

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::*;
+use crate::node_health::Grace;
 use crate::pre_pull::Request;
 use crate::view::{Condition, Controller, NodeView, Phase as PodPhase, PodView};
 use api::rollout_policy::{Memory, Phase, RolloutPolicy};
@@ -58,6 +59,7 @@ pub(super) struct Cluster {
     pub(super) namespace_nodes: Option<Labels>,
     pub(super) backoff: BTreeMap<String, Backoff>,
     pub(super) now: Timestamp,
+    pub(super) grace: Grace,
     pub(super) events: Vec<Event>,
     pub(super) made: u32,
     pub(super) policy: Option<RolloutPolicy>,
@@ -76,6 +78,7 @@ impl Cluster {
             namespace_nodes: None,
             backoff: BTreeMap::new(),
             now: at(0),
+            grace: Grace::default(),
             events: Vec::new(),
             made: 0,
             policy: None,
@@ -106,7 +109,7 @@ impl Cluster {
             revisions: &revisions,
             namespace_nodes: self.namespace_nodes.as_ref(),
             backoff: &self.backoff,
-            policy: policy.as_ref().map(|policy| Directive { policy, memory: self.memory() }),
+            policy: policy.as_ref().map(|policy| Directive { policy, memory: self.memory(), grace: self.grace }),
         })
     }
 

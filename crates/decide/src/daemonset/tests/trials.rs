@@ -1,11 +1,13 @@
 //! Daemons that may still cut their nodes off: what a rollout makes of them until their trial is over.
 
 use api::rollout_policy::{PROMOTED_ALL, Phase};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::*;
 use super::fixture::{Cluster, set_image};
 use super::policy::{governed, rolling};
+use crate::node_health::Grace;
 
 const AFTER_S: i32 = 60;
 
@@ -30,8 +32,23 @@ fn good(cluster: &Cluster) -> Option<&str> {
 
 /// The time of a whole trial passes, but for `less`.
 fn trial_passes(cluster: &mut Cluster, less: i64) {
-    cluster.pass(dead_man::proven_within_s(AFTER_S) - less);
+    cluster.pass(dead_man::proven_within_s(AFTER_S, cluster.grace) - less);
     cluster.round();
+}
+
+#[test]
+fn a_trial_ends_only_once_a_silent_node_is_known_as_one() {
+    for grace_s in [20, 600, i64::MAX] {
+        let mut cluster = on_trial(json!({}));
+        cluster.grace = Grace(grace_s);
+        rounds(&mut cluster);
+        let started = cluster.pods.values().filter_map(|pod| pod.started.or(pod.created)).max().unwrap();
+        let trial = SignedDuration::from_secs(i64::from(AFTER_S).saturating_add(grace_s));
+        let silence_is_known = started.checked_add(trial).unwrap_or(Timestamp::MAX);
+        let due = cluster.plan().requeue_at.unwrap();
+        assert!(cluster.phase() == Phase::Baking && due >= silence_is_known, "{grace_s} s: {due}");
+        assert!(due <= silence_is_known.saturating_add(SignedDuration::from_secs(10)).unwrap(), "{grace_s} s: {due}");
+    }
 }
 
 #[test]
@@ -91,7 +108,7 @@ fn a_wave_waits_for_the_trials_of_the_one_before() {
     rounds(&mut cluster);
     assert_eq!((cluster.updated().len(), cluster.phase()), (1, Phase::Baking));
     let waited = cluster.observe(|observed| explain(&cluster.set, observed, cluster.now)).outlook.unwrap().waves;
-    assert_eq!(waited[0].bake_s, dead_man::proven_within_s(AFTER_S) + 10, "plans tell of it");
+    assert_eq!(waited[0].bake_s, dead_man::proven_within_s(AFTER_S, cluster.grace) + 10, "plans tell of it");
     trial_passes(&mut cluster, 0);
     assert_eq!((cluster.updated().len(), cluster.phase()), (1, Phase::Baking), "then it is watched");
     cluster.pass(10);
