@@ -90,13 +90,7 @@ fn set_path(namespace: &str, name: &str) -> String {
     format!("/apis/apps/v1/namespaces/{}/daemonsets/{}", escaped(namespace), escaped(name))
 }
 
-async fn find_out(
-    api: &Api,
-    namespace: &str,
-    name: &str,
-    query: &ReasonsQuery,
-    grace: Grace,
-) -> Result<Value> {
+async fn find_out(api: &Api, namespace: &str, name: &str, query: &ReasonsQuery, grace: Grace) -> Result<Value> {
     let labels = query.selector.as_deref().map(api::selector::Labels::parse).transpose();
     let labels = labels.map_err(|e| Failure::Status(Box::new(api::status::bad_request(e.to_string()).body)))?;
     let asked = Asked { node: query.node.clone(), labels };

@@ -4,7 +4,6 @@
 //! How it chooses.
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::serde::Deserialize;
 use serde_json::Value;
 
 /// Asks the scheduler.
@@ -12,7 +11,7 @@ pub(crate) struct Ahead(pub(crate) control::Placer);
 
 impl server::Placer for Ahead {
     fn place(&self, pod: &Value) -> Option<Box<dyn server::Placed>> {
-        let placed = self.0.place(|| Pod::deserialize(pod).ok())?;
+        let placed = self.0.place(|| api::unmanaged::read::<Pod, _>(pod).ok())?;
         Some(Box::new(One(placed)))
     }
 }

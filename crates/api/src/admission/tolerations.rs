@@ -9,7 +9,7 @@ const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/u
 /// Adds the tolerations that a pod does not have in any form.
 pub fn default_toleration_seconds(pod: &mut Value) {
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    let existing = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
+    let existing = spec.get("tolerations").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let covers = |toleration: &Value, taint: &str| {
         let text = |key| toleration.get(key).and_then(Value::as_str).unwrap_or("");
         (text("key") == taint || text("key").is_empty()) && matches!(text("effect"), "NoExecute" | "")
@@ -19,8 +19,10 @@ pub fn default_toleration_seconds(pod: &mut Value) {
         .filter(|taint| !existing.iter().any(|toleration| covers(toleration, taint)))
         .map(|taint| json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}))
         .collect();
-    if !missing.is_empty() {
-        spec.insert("tolerations".to_owned(), existing.into_iter().chain(missing).collect());
+    match spec.get_mut("tolerations").and_then(Value::as_array_mut) {
+        Some(existing) => existing.extend(missing),
+        None if missing.is_empty() => {}
+        None => drop(spec.insert("tolerations".to_owned(), missing.into())),
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::quote::quoted;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Errors that are kept: as many as a kube-apiserver keeps.
 const ERRORS_MAX: usize = 100;
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut items = Vec::new();
         loop {
             let length = self.0.path.len();
-            self.0.path.push_str(&format!("[{}]", items.len()));
+            let _ = write!(self.0.path, "[{}]", items.len());
             let next = access.next_element_seed(Seed(self.0));
             self.0.path.truncate(length);
             match next? {

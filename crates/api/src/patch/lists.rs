@@ -35,8 +35,8 @@ pub(super) fn merge(old: Vec<Value>, new: &mut [Value], field: &Field) -> Result
     };
     let (mut merged, new) = carry_out(old, new, key)?;
     // New items have no place in the object's order: they come first, where the patch has them.
-    let server_order = merged.clone();
-    let patch_order: Vec<Value> = new.iter().map(|item| Value::Object((**item).clone())).collect();
+    let server_order = marks(merged.iter().filter_map(Value::as_object), key);
+    let patch_order = marks(new.iter().map(|item| &**item), key);
     for patch in new {
         let id = key_of(patch, key)?;
         match merged.iter().position(|item| item.get(key) == Some(id)) {
@@ -52,6 +52,12 @@ pub(super) fn merge(old: Vec<Value>, new: &mut [Value], field: &Field) -> Result
         }
     }
     arrange(merged, &patch_order, &server_order, Some(key))
+}
+
+/// Of each item only what it is known by.
+fn marks<'a>(items: impl Iterator<Item = &'a Map<String, Value>>, key: &str) -> Vec<Value> {
+    let mark = |id: &Value| Value::Object(Map::from_iter([(key.to_owned(), id.clone())]));
+    items.filter_map(|item| item.get(key)).map(mark).collect()
 }
 
 /// Items of a patch, to be used up.

@@ -1,5 +1,7 @@
 //! Pods that this node does not run, as the kubelet does not: they ask for what would be dangerous to leave out.
 
+use std::sync::LazyLock;
+
 use decide::pod_lifecycle::PodFailure;
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod};
 
@@ -18,10 +20,10 @@ pub(super) struct Able {
     pub(super) app_armor: bool,
 }
 
-/// Whether the kernel has AppArmor.
-pub(super) fn has_app_armor() -> bool {
+/// Whether the kernel has AppArmor, which it has from its boot on or not at all.
+pub(super) static APP_ARMOR: LazyLock<bool> = LazyLock::new(|| {
     std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
-}
+});
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))

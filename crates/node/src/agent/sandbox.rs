@@ -1,6 +1,6 @@
 //! What a pod's sandbox is made from.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodDNSConfig};
+use k8s_openapi::api::core::v1::{Container, Pod, PodDNSConfig, PodSpec};
 
 use super::ports::ports;
 use super::{Options, resources};
@@ -34,13 +34,14 @@ pub(super) fn fqdn(pod: &Pod) -> Option<String> {
 /// The sandbox of a pod; `machine_resolv_conf` is the node's /etc/resolv.conf where [`adds_to_resolv_conf`] asks for it.
 pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv_conf: &str) -> SandboxConfig {
     let meta = &pod.metadata;
-    let spec = pod.spec.clone().unwrap_or_default();
+    let blank = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&blank);
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
     let node_or = |node: Option<bool>, other| if node == Some(true) { NamespaceMode::Node } else { other };
     let network = node_or(spec.host_network, NamespaceMode::Pod);
     let pid = if spec.share_process_namespace == Some(true) { NamespaceMode::Pod } else { NamespaceMode::Container };
-    let sysctls = spec.security_context.as_ref().and_then(|c| c.sysctls.clone()).unwrap_or_default();
+    let sysctls = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
     SandboxConfig {
         log_directory: options.log_directory(&namespace, &name, &uid),
         attempt,
@@ -53,7 +54,7 @@ pub(crate) fn sandbox(options: &Options, pod: &Pod, attempt: u32, machine_resolv
         network,
         pid: node_or(spec.host_pid, pid),
         ipc: node_or(spec.host_ipc, NamespaceMode::Pod),
-        sysctls: sysctls.into_iter().map(|s| (s.name, s.value)).collect(),
+        sysctls: sysctls.map(|one| (one.name.clone(), one.value.clone())).collect(),
         privileged: containers(pod).any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true)),
         pids_max: options.pod_pids_max,
         resources: resources::of_pod(pod),
@@ -112,15 +113,15 @@ fn resolv_conf(policy: Option<&str>, config: Option<&PodDNSConfig>, machine: &st
 
 /// /etc/hosts of the pod, with its aliases. `machine_hosts` is the node's own, for pods on the node's network.
 pub(crate) fn hosts(pod: &Pod, ips: &[String], machine_hosts: &str) -> String {
-    let spec = pod.spec.clone().unwrap_or_default();
+    let spec = pod.spec.as_ref();
     let mut text = String::new();
-    if spec.host_network == Some(true) {
+    if spec.is_some_and(|spec| spec.host_network == Some(true)) {
         text.push_str(machine_hosts);
     } else {
         text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n");
         text.push_str("ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
         let name = hostname(pod);
-        let domain = spec.subdomain.as_ref().filter(|s| !s.is_empty());
+        let domain = spec.and_then(|spec| spec.subdomain.as_ref()).filter(|s| !s.is_empty());
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         for ip in ips {
             let line = match domain {
@@ -130,8 +131,8 @@ pub(crate) fn hosts(pod: &Pod, ips: &[String], machine_hosts: &str) -> String {
             text.push_str(&line);
         }
     }
-    for alias in spec.host_aliases.iter().flatten() {
-        let names = alias.hostnames.clone().unwrap_or_default();
+    for alias in spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten()) {
+        let names = alias.hostnames.as_deref().unwrap_or_default();
         text.push_str(&format!("{}\t{}\n", alias.ip, names.join("\t")));
     }
     text
@@ -140,7 +141,7 @@ pub(crate) fn hosts(pod: &Pod, ips: &[String], machine_hosts: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{HostAlias, PodDNSConfigOption, PodSpec};
+    use k8s_openapi::api::core::v1::{HostAlias, PodDNSConfigOption};
 
     #[test]
     fn dns() {

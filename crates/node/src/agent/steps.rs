@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::ignored::ignored;
 use super::node_status::network_words;
-use super::refused::{Able, has_app_armor, refused, waits};
+use super::refused::{APP_ARMOR, Able, refused, waits};
 use super::start::{Place, begin, find_any, sandbox_failure, start};
 use super::worker::Worker;
 use super::{Picture, resources, sandbox, stop, watched};
@@ -143,10 +143,10 @@ impl<R: Runtime> Worker<R> {
 
     /// Whether the pod asks for what this node must not leave out, and fails.
     fn is_refused(&mut self, picture: &Picture) -> bool {
-        let able = Able { features: self.agent.runtime.features(), app_armor: has_app_armor() };
         if picture.sandbox.is_some() || self.state.memory.failed.is_some() {
             return false;
         }
+        let able = Able { features: self.agent.runtime.features(), app_armor: *APP_ARMOR };
         let Some(failure) = refused(&self.state.pod, able) else { return false };
         self.give_up(failure);
         self.state.turned_away = true;
