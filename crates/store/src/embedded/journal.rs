@@ -4,7 +4,8 @@
 //! `[revision u64 LE][length u32 LE][record]`.
 //!
 //! # Invariants
-//! - A batch counts only whole: a torn one fails its checksum.
+//! - A batch counts only whole: a torn one fails its checksum. It can only be the last of its round, since each is made durable
+//!   before the next one; newer ones behind it say that the disk has lost what was acknowledged.
 //! - Of what earlier rounds left behind nothing counts: revisions only grow, and what is read ends where they do not.
 //! - After a failed write nothing is written here until a new round begins: what is read ends at what the log has, so a batch
 //!   behind one that reached the log after all would be missed.
@@ -39,7 +40,7 @@ impl Journal {
     /// Opens the journal of a directory, making an empty one if need be, and reads the batches that are newer than `newest`.
     ///
     /// # Errors
-    /// When the disk says no.
+    /// When the disk says no; `InvalidData` when it no longer has what was written.
     pub(super) fn open(dir: &Path, newest: Revision) -> io::Result<(Self, Vec<Numbered>)> {
         let path = dir.join(FILE);
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -47,7 +48,7 @@ impl Journal {
         File::open(dir)?.sync_all()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let (records, end) = read(&bytes, newest);
+        let (records, end) = read(&bytes, newest)?;
         Ok((Self { file, end: Some(end) }, records))
     }
 
@@ -97,17 +98,29 @@ fn frame(records: &[Numbered], length: usize) -> Vec<u8> {
 }
 
 /// The records of all batches of this round, and where they end.
-fn read(bytes: &[u8], mut newest: Revision) -> (Vec<Numbered>, usize) {
+fn read(bytes: &[u8], mut newest: Revision) -> io::Result<(Vec<Numbered>, usize)> {
     let (mut all, mut end) = (Vec::new(), 0);
     while let Some((payload, rest)) = payload(&bytes[end..]) {
-        let Some(records) = records(payload) else { break };
-        let ascend = records.iter().try_fold(newest, |last, (revision, _)| (*revision > last).then_some(*revision));
-        let Some(last) = ascend.filter(|last| *last > newest) else { break };
+        let Some((records, last)) = newer(payload, newest) else { return Ok((all, end)) };
         newest = last;
         all.extend(records);
         end = bytes.len() - rest.len();
     }
-    (all, end)
+    let is_newer = |at: &usize| payload(&bytes[*at..]).is_some_and(|(payload, _)| newer(payload, newest).is_some());
+    match (end..bytes.len()).find(is_newer) {
+        None => Ok((all, end)),
+        Some(at) => {
+            let why = format!("{FILE} is unreadable from byte {end} on, and has newer commits at byte {at}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        }
+    }
+}
+
+/// The records of a batch and the revision of the last one, if all are newer than `newest`, in order, and there are any.
+fn newer(payload: &[u8], newest: Revision) -> Option<(Vec<Numbered>, Revision)> {
+    let records = records(payload)?;
+    let last = records.iter().try_fold(newest, |last, (revision, _)| (*revision > last).then_some(*revision))?;
+    (last > newest).then_some((records, last))
 }
 
 /// The payload of the batch that `bytes` begin with, if it is whole, and what follows it.
@@ -181,12 +194,38 @@ mod tests {
         let whole = fs::read(dir.path().join(FILE)).unwrap();
         for at in 0..whole.len() {
             let want: &[u64] = if at < first { &[] } else { &[1, 2] };
-            assert_eq!(revisions(&read(&whole[..at], Revision(0)).0), want, "cut at {at}");
+            assert_eq!(revisions(&read(&whole[..at], Revision(0)).unwrap().0), want, "cut at {at}");
             let mut torn = whole.clone();
             torn[at] ^= 0x10;
-            assert_eq!(revisions(&read(&torn, Revision(0)).0), want, "another byte at {at}");
+            let read = read(&torn, Revision(0));
+            if at < first {
+                let error = read.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData, "another byte at {at}, before a newer batch");
+                assert!(error.to_string().ends_with(&format!("has newer commits at byte {first}")), "{error}");
+            } else {
+                assert_eq!(revisions(&read.unwrap().0), want, "another byte at {at}");
+            }
         }
-        assert_eq!(revisions(&read(&whole, Revision(0)).0), [1, 2, 3, 4]);
+        assert_eq!(revisions(&read(&whole, Revision(0)).unwrap().0), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_torn_batch_before_an_earlier_round_is_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path(), Revision(0)).unwrap();
+        for number in 11..16 {
+            assert!(journal.append(&batch(&[number])).unwrap());
+        }
+        journal.restart();
+        assert!(journal.append(&batch(&[16])).unwrap());
+        assert!(journal.append(&batch(&[17])).unwrap());
+        let whole = fs::read(dir.path().join(FILE)).unwrap();
+        let length = whole.len() / 5;
+        for at in length..2 * length {
+            let mut torn = whole.clone();
+            torn[at] ^= 0x10;
+            assert_eq!(revisions(&read(&torn, Revision(15)).unwrap().0), [16], "another byte at {at}");
+        }
     }
 
     #[test]
@@ -195,7 +234,7 @@ mod tests {
         let long = [&u32::MAX.to_le_bytes()[..], &[0; 60]].concat();
         let falling = frame(&batch(&[9, 8]), 0);
         for bytes in [&zeros, &long, &falling] {
-            assert_eq!(read(bytes, Revision(0)), (vec![], 0));
+            assert_eq!(read(bytes, Revision(0)).unwrap(), (vec![], 0));
         }
     }
 

@@ -292,6 +292,31 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_without_what_came_before_its_newest_commits_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_in(dir.path());
+        log.append(adds(1, 100)).unwrap();
+        log.append(adds(2, 100)).unwrap();
+        let journal = fs::read(dir.path().join("journal")).unwrap();
+        let opened = |at: usize| {
+            let copy = tempfile::tempdir().unwrap();
+            for file in ["FORMAT", FILE] {
+                fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+            }
+            let mut bytes = journal.clone();
+            bytes[at] ^= 0xff;
+            fs::write(copy.path().join("journal"), bytes).unwrap();
+            Log::open(DataDir::open(copy.path()).unwrap()).map(|mut log| records(&mut log))
+        };
+        assert_eq!(opened(journal.len() - 1).unwrap(), adds(1, 100).records, "the last one is as if it had been torn");
+        let error = opened(50).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Damaged { why, .. } if why.contains("journal is unreadable from byte 0 on")),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_batch_that_failed_is_gone_before_the_next_one_counts() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open_in(dir.path());
