@@ -154,7 +154,8 @@ fn text(target: &Target, seen: &Forecast) -> String {
     };
     let pace = &seen.pace;
     let mut lines = head;
-    lines.push_str(&fields("pods are made anew for:", &seen.fields));
+    let of_template = if seen.restarted() > 0 { "pods are made anew for:" } else { "changes of the template:" };
+    lines.push_str(&fields(of_template, &seen.fields));
     lines.push_str(&fields("changes that make no pod anew:", &seen.other_fields));
     lines.push_str(&nodes(["gains a daemon", "gain a daemon"], &seen.gained));
     lines.push_str(&nodes(["loses its daemon", "lose their daemon"], &seen.lost));
@@ -327,6 +328,19 @@ daemonset.apps/d would be changed
 ";
         assert_eq!(text(&target, &seen), want);
         assert_eq!(document(&target, &seen)["steps"][0]["nodes"], json!(["n-0", "n-1"]));
+    }
+
+    #[test]
+    fn where_no_daemon_runs_none_is_made_anew() {
+        let before = snapshot("x:1").set;
+        let after = Snapshot { nodes: Vec::new(), pods: Vec::new(), ..snapshot("x:2") };
+        let seen = foresee(Some(&before), &after, "2026-11-24T12:01:00Z".parse().unwrap());
+        let want = "\
+daemonset.apps/d would be changed
+  changes of the template:
+    spec.template.spec.containers[c].image: \"x:1\" -> \"x:2\"
+";
+        assert_eq!(text(&target(), &seen), want);
     }
 
     fn target() -> Target {
