@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use control::{Controller, Options};
@@ -12,13 +13,17 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::flags::{ControllerArgs, ShadowOutput};
-use crate::{client, logging, signals};
+use crate::{client, logging, signals, small};
+
+/// How often controllers let go of code that they do not run now: as often as a server that has them in it.
+const RELEASE_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ControllerArgs) -> Result<()> {
     logging::start();
     crate::runtime(2)?.block_on(async {
         let shutdown = signals::shutdown()?;
+        let _memory = tokio::spawn(small::stay(RELEASE_EVERY));
         let client = client::client(&args.kubeconfig).await.with_context(|| args.kubeconfig.display().to_string())?;
         if args.shadow {
             return shadow(args, client, shutdown).await;

@@ -9,14 +9,17 @@ pub(crate) mod memory;
 pub(crate) mod state;
 pub(crate) mod wait;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use self::cluster::{Cluster, Options};
 use self::state::{Layout, Lock};
 use crate::flags::UpArgs;
-use crate::{logging, preflight, signals};
+use crate::{logging, preflight, signals, small};
+
+/// How often what watches over the others lets go of code that it does not run now, which is nearly all of it.
+const RELEASE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs `up`; with `--detach` in the background.
 pub(crate) fn run(args: &UpArgs) -> Result<()> {
@@ -78,7 +81,9 @@ async fn attended(args: &UpArgs, layout: Layout, started: Instant) -> Result<()>
     } else {
         println!("Ctrl-C ends the control plane and leaves the daemons running; `everynode down` removes everything.");
     }
+    let memory = tokio::spawn(small::stay(RELEASE_EVERY));
     cluster.supervise(&shutdown).await;
+    memory.abort();
     println!("\nEnding the control plane and the agents. The daemons keep running:");
     println!("`everynode up` takes them over again, `everynode down` removes them.");
     cluster.stop().await;
