@@ -110,7 +110,11 @@ fn read(bytes: &[u8], mut newest: Revision) -> io::Result<(Vec<Numbered>, usize)
     match (end..bytes.len()).find(is_newer) {
         None => Ok((all, end)),
         Some(at) => {
-            let why = format!("{FILE} is unreadable from byte {end} on, and has newer commits at byte {at}");
+            let why = format!(
+                "{FILE} is unreadable from byte {end} on, and has newer commits at byte {at}; without that file the store opens \
+                 and lacks all of its commits, the newest {} KiB at most",
+                JOURNAL_BYTES_MAX >> 10
+            );
             Err(io::Error::new(io::ErrorKind::InvalidData, why))
         }
     }
@@ -201,7 +205,7 @@ mod tests {
             if at < first {
                 let error = read.unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData, "another byte at {at}, before a newer batch");
-                assert!(error.to_string().ends_with(&format!("has newer commits at byte {first}")), "{error}");
+                assert!(error.to_string().contains(&format!("has newer commits at byte {first};")), "{error}");
             } else {
                 assert_eq!(revisions(&read.unwrap().0), want, "another byte at {at}");
             }
