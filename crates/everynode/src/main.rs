@@ -8,6 +8,7 @@
 //! Rules of Kubernetes: they are in `api` and `decide`.
 
 mod agent;
+mod allocator;
 mod builtin;
 mod children;
 mod client;
@@ -43,10 +44,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::flags::{Cli, Command};
-
-/// A third of what a server did under load was glibc's bookkeeping of memory (docs/adr/0011-allocator.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
