@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::Counters;
 use crate::runtime::{Runtime, SandboxId};
 
+mod answer;
 mod container;
 mod dead_man;
 pub(crate) mod downward;

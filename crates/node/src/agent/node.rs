@@ -21,6 +21,7 @@ use rand::Rng as _;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::answer::within;
 use super::node_status::{Facts, changed, differs_in_images_alone, essence, status};
 use super::reconnect::Reconnect;
 use super::unmanaged::Unmanaged;
@@ -44,24 +45,27 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest such wait: a server that comes back sees its nodes within this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
 
-/// Keeps the Node until shutdown.
+/// An answer of the server is waited for so long.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+
+/// Keeps the Node until shutdown, whatever is asked of the server then: it may never answer.
 pub(super) async fn keep<R: Runtime>(agent: &Arc<Agent<R>>) {
-    let nodes: Api<Node> = Api::all(agent.client.clone());
+    let mut keeper = Keeper::new(Api::all(agent.client.clone()));
+    agent.shutdown.run_until_cancelled(follow(agent, &mut keeper)).await;
+    if agent.is_going_down() {
+        drop(tokio::time::timeout(FAREWELL, keeper.tell(agent)).await);
+    }
+}
+
+async fn follow<R: Runtime>(agent: &Arc<Agent<R>>, keeper: &mut Keeper) {
     let own = watcher::Config::default().fields(&format!("metadata.name={}", agent.options.node_name));
     let watched: Api<Unmanaged<Node>> = Api::all(agent.client.clone());
     let mut watch = watcher(watched, own).backoff(Reconnect::default()).boxed();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
-    let mut keeper = Keeper::new(nodes);
     keeper.register(agent).await;
     let mut seen_in_list = false;
     loop {
         tokio::select! {
-            () = agent.shutdown.cancelled() => {
-                if agent.is_going_down() {
-                    drop(tokio::time::timeout(FAREWELL, keeper.tell(agent)).await);
-                }
-                return;
-            }
             _ = ticks.tick() => keeper.tell(agent).await,
             () = agent.node_changed.notified() => keeper.tell(agent).await,
             () = tokio::time::sleep(NETWORK_EVERY), if keeper.waits_for_network => keeper.tell(agent).await,
@@ -98,7 +102,7 @@ impl Keeper {
         Self { nodes, node, told, told_at, images_at, greeted: false, waits_for_network: false }
     }
 
-    /// Makes the Node, or takes over the one that is there; tries until it works or shutdown.
+    /// Makes the Node, or takes over the one that is there; tries until it works.
     async fn register<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) {
         let (mut wait, mut logged) = (RETRY_AFTER, false);
         loop {
@@ -110,10 +114,8 @@ impl Keeper {
                 }
                 Err(_) => {}
             }
-            tokio::select! {
-                () = agent.shutdown.cancelled() => return,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_AFTER_MAX),
-            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_AFTER_MAX);
         }
         self.told = None;
         self.tell(agent).await;
@@ -125,7 +127,7 @@ impl Keeper {
 
     async fn try_register<R: Runtime>(&mut self, agent: &Arc<Agent<R>>) -> Result<(), kube::Error> {
         let name = &agent.options.node_name;
-        match self.nodes.create(&PostParams::default(), &new_node(agent)).await {
+        match within(ANSWER_MAX, self.nodes.create(&PostParams::default(), &new_node(agent))).await {
             Ok(node) => {
                 tracing::info!("node {name} is registered");
                 self.node = Some(node);
@@ -133,7 +135,9 @@ impl Keeper {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let patch =
                     Patch::Merge(json!({"metadata": {"labels": own_labels(agent), "annotations": own_annotations()}}));
-                self.node = Some(self.nodes.patch(name, &PatchParams::default(), &patch).await?);
+                let params = PatchParams::default();
+                let patched = self.nodes.patch(name, &params, &patch);
+                self.node = Some(within(ANSWER_MAX, patched).await?);
             }
             Err(error) => return Err(error),
         }
@@ -193,7 +197,7 @@ impl Keeper {
         let patch = Patch::Strategic(json!({"status": changed(&status, told)}));
         let request =
             Request::new(self.nodes.resource_url()).patch_subresource("status", name, &PatchParams::default(), &patch);
-        match unread(&agent.client, request).await {
+        match within(ANSWER_MAX, unread(&agent.client, request)).await {
             Ok(()) => {
                 self.told = Some(news);
                 self.told_at = Some(now);

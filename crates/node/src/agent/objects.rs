@@ -18,6 +18,7 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::answer::within;
 use super::kept::Kept;
 use super::watched::Watched;
 use crate::images::credentials::Keyring;
@@ -123,12 +124,6 @@ pub(crate) struct Objects {
     watched: Watched,
 }
 
-/// The answer, unless it takes too long.
-async fn answer<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
-    tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
-}
-
 fn namespace_of(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or("default")
 }
@@ -183,7 +178,7 @@ impl Objects {
     async fn newest<K: Named>(&self, pod: &Pod, name: &str) -> Result<K, ObjectError> {
         let namespace = namespace_of(pod);
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let mut found = named(K::KIND, namespace, name, answer(api.get_opt(name)).await);
+        let mut found = named(K::KIND, namespace, name, within(ANSWER_MAX, api.get_opt(name)).await);
         if let Ok(object) = &mut found {
             // Nobody here reads who wrote which field.
             object.meta_mut().managed_fields = None;
@@ -274,10 +269,10 @@ impl Objects {
             }),
             ..Default::default()
         };
-        match answer(api.create_token_request(account, &PostParams::default(), &request)).await {
+        match within(ANSWER_MAX, api.create_token_request(account, &PostParams::default(), &request)).await {
             Ok(answer) => Ok(answer.status.and_then(|s| s.token).unwrap_or_default()),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405 | 501) => {
-                match named("serviceaccount", namespace, account, answer(api.get_opt(account)).await) {
+                match named("serviceaccount", namespace, account, within(ANSWER_MAX, api.get_opt(account)).await) {
                     Ok(_) => Err(ObjectError::NoTokens(account.to_owned())),
                     Err(error) => Err(error),
                 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::answer::within;
 use super::downward::Ips;
 use super::worker::Worker;
 use super::{Picture, patch, resources};
@@ -161,8 +162,7 @@ impl<R: Runtime> Worker<R> {
         // It is text by now: no tree waits for the server.
         drop(body);
         let request = self.agent.client.request(request.map_err(kube::Error::BuildRequest)?);
-        let late = |_| Err(kube::Error::Service(format!("no answer within {ANSWER_MAX:?}").into()));
-        tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or_else(late)
+        within(ANSWER_MAX, request).await
     }
 
     /// Waits for `work`; when that takes long, tells meanwhile what the pod waits for.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
-use super::{World, one, ready, wait};
+use super::{PATIENCE, World, one, ready, wait};
 
 /// What is lost between the agent and the server: who asks waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,9 @@ impl<S: Service<Request<Body>, Future: Send + 'static>> Service<Request<Body>> f
         })
     }
 }
+
+/// Asks so much at once until the node is registered: to make it, for its pods, and to renew its lease.
+const ASKED_AT_START: usize = 3;
 
 /// A pod of one DaemonSet, whose controller this test is.
 async fn daemon(world: &World, name: &str, revision: &str, image: &str) -> Pod {
@@ -118,4 +121,17 @@ async fn another_agent_deletes_the_old_pod() {
     drop(lost);
     world.start_agent().await;
     is_well(world, &first).await;
+}
+
+#[tokio::test]
+async fn an_agent_ends_although_its_server_is_mute() {
+    let mut world = World::new().await;
+    world.stop_agent().await;
+    let (lost, line) = watch::channel(Lost::All);
+    let client = ClientBuilder::try_from(world.agent_config().await).unwrap().with_layer(&Line(line)).build();
+    let idle = lost.receiver_count();
+    world.run_agent(world.options(), client);
+    let asked = async || (lost.receiver_count() >= idle + ASKED_AT_START).then_some(());
+    wait("requests that nobody answers", asked).await;
+    tokio::time::timeout(PATIENCE, world.end()).await.expect("nothing waits for the server");
 }
