@@ -21,7 +21,7 @@ pub fn release() {
     }
 }
 
-/// Returns to the kernel what is free: what this thread keeps for itself, then the pages of all arenas.
+/// Returns to the kernel what is free: what this thread keeps for itself, then the pages of all arenas (that is what 4096 stands for).
 fn release_heap() {
     for order in [c"thread.tcache.flush", c"arena.4096.purge"] {
         // SAFETY: both orders read and write nothing here; what is allocated stays. Harmless in a process of another allocator.
