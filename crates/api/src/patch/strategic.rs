@@ -82,11 +82,7 @@ fn merge_entry(original: &mut Map<String, Value>, key: &str, patch: &mut Value, 
         (Some(Value::Array(old)), Value::Array(new)) => Some(Value::Array(merge_lists(old, new, field(ty, key)?)?)),
         (_, new) => {
             discard_nulls(new);
-            let kept = without_directives(new.clone());
-            if let Some(kept) = &kept {
-                new.clone_from(kept);
-            }
-            kept
+            drop_directives(new).then(|| new.clone())
         }
     };
     match merged {
@@ -171,16 +167,19 @@ fn list_of(value: Value) -> Result<Vec<Value>, PatchError> {
 }
 
 /// `value` without parts that are directives; none when it is one itself.
-pub(super) fn without_directives(value: Value) -> Option<Value> {
+pub(super) fn without_directives(mut value: Value) -> Option<Value> {
+    drop_directives(&mut value).then_some(value)
+}
+
+/// Drops the parts of `value` that are directives; false, and nothing dropped, when it is one itself.
+fn drop_directives(value: &mut Value) -> bool {
     match value {
-        Value::Object(entries) if entries.contains_key(DIRECTIVE) => None,
-        Value::Object(entries) => {
-            let kept = entries.into_iter().filter_map(|(key, value)| Some((key, without_directives(value)?)));
-            Some(Value::Object(kept.collect()))
-        }
-        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_directives).collect())),
-        other => Some(other),
+        Value::Object(entries) if entries.contains_key(DIRECTIVE) => return false,
+        Value::Object(entries) => entries.retain(|_, value| drop_directives(value)),
+        Value::Array(items) => items.retain_mut(drop_directives),
+        _ => {}
     }
+    true
 }
 
 /// Drops the nulls of a value that was not there before.
