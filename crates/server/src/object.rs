@@ -10,6 +10,7 @@ use api::depth;
 use api::kinds::Kind;
 use api::status::{self, Status};
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use store::{Entry, Revision};
 
@@ -244,6 +245,20 @@ pub(crate) fn spliced(value: &[u8], revision: Revision) -> Bytes {
     let mut out = BytesMut::with_capacity(value.len() + SPLICE_BYTES);
     splice(&mut out, value, revision);
     out.freeze()
+}
+
+/// The reader's form of the metadata in stored bytes, without the rest of the object. None where what is stored is broken:
+/// whoever parses it has the words for that.
+pub(crate) fn spliced_metadata(value: &[u8], revision: Revision, meta_version: &str) -> Option<Bytes> {
+    let text = metadata_text(value);
+    let mut metadata = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    metadata.next()?.ok()?;
+    let metadata = text.get(..metadata.byte_offset())?.strip_prefix(b"{")?;
+    let head = format!(
+        r#"{{"apiVersion":"meta.k8s.io/{meta_version}","kind":"PartialObjectMetadata","metadata":{{"resourceVersion":"{}","#,
+        revision.0
+    );
+    Some([head.as_bytes(), metadata, b"}"].concat().into())
 }
 
 /// The metadata's text inside stored bytes, for partial reads.

@@ -1,7 +1,7 @@
 //! Answers in the shape that the client asked for: whole objects, rows for printing, metadata alone; JSON or YAML.
 //!
 //! # Invariants
-//! Whole objects in JSON are never parsed: they are the stored bytes with the revision put in.
+//! Whole objects in JSON are never parsed, nor is the metadata of one alone: they are the stored bytes with the revision put in.
 
 use api::kinds::Kind;
 use api::status::Status;
@@ -54,7 +54,10 @@ pub(crate) fn respond(
 ) -> Result<Response<Body>, Status> {
     let bytes = match (form.shape, form.yaml) {
         (Shape::Whole, false) if kind.is_seen_as_stored() => object::spliced(value, revision),
-        (Shape::Metadata, _) => document(form, include, kind, object::decode_at(value, revision)?)?,
+        (Shape::Metadata, yaml) => match object::spliced_metadata(value, revision, form.meta_version) {
+            Some(bytes) if !yaml => bytes,
+            _ => document(form, include, kind, object::decode_at(value, revision)?)?,
+        },
         _ => document(form, include, kind, object::decode_at_as(kind, value, revision)?)?,
     };
     Ok(reply::with_type(code, media(form), reply::full(bytes)))
@@ -240,4 +243,30 @@ pub(crate) fn list_pieces(
         }
         Some(piece.freeze())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_alone_is_spliced_as_it_would_be_made() {
+        let pods = api::kinds::find("", "v1", "pods").unwrap();
+        let form = Form { shape: Shape::Metadata, meta_version: "v1", yaml: false };
+        for metadata in [
+            json!({"name": "p"}),
+            json!({"annotations": {"a}": "\"}]", "é": ""}, "labels": {}, "name": "p", "managedFields": [{"fieldsV1": {"f:a": {}}}]}),
+        ] {
+            let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"x": [1, {}]}});
+            let stored = object::encode(&object).unwrap();
+            let spliced = object::spliced_metadata(&stored, Revision(7), "v1").unwrap();
+            let spliced: Value = serde_json::from_slice(&spliced).unwrap();
+            assert_eq!(spliced, metadata_only(form, object::decode_at(&stored, Revision(7)).unwrap()));
+            assert_eq!(spliced["metadata"]["resourceVersion"], "7");
+            let code = StatusCode::OK;
+            assert!(respond(code, form, Include::Metadata, pods, &stored, Revision(7)).is_ok());
+            let broken = respond(code, form, Include::Metadata, pods, &stored[..20], Revision(7));
+            assert_eq!(broken.err().unwrap().code, 500);
+        }
+    }
 }

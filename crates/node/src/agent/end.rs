@@ -65,7 +65,7 @@ impl<R: Runtime> Worker<R> {
                     },
                 }
                 let order = self.orders.borrow_and_update().clone();
-                self.take(&order);
+                self.take(&order, false);
                 if stop::grace(&self.state.pod) + SHORTER < stop::grace(&pod) {
                     break;
                 }

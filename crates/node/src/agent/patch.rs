@@ -16,6 +16,12 @@ pub(super) fn canonical(status: &PodStatus) -> Value {
     value
 }
 
+/// Whether one of two statuses may be what became of the other on a round trip through the API server.
+pub(super) fn is_same(a: Option<&PodStatus>, b: Option<&PodStatus>) -> bool {
+    let canonical = |status: Option<&PodStatus>| status.map(canonical).unwrap_or_default();
+    a == b || canonical(a) == canonical(b)
+}
+
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -123,6 +129,19 @@ mod tests {
         let patch = patch("u", &old, json!({"conditions": [condition("Ready")]})).unwrap();
         assert_eq!(patch["status"]["conditions"][1], json!({"type": "Other", "$patch": "delete"}));
         assert_eq!(patch["status"]["conditions"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_a_round_trip_drops_makes_no_other_status() {
+        let status = |value: Value| serde_json::from_value::<PodStatus>(value).unwrap();
+        let own = PodStatus {
+            host_ips: Some(Vec::new()),
+            message: Some(String::new()),
+            ..status(json!({"phase": "Running"}))
+        };
+        let back = status(json!({"phase": "Running"}));
+        assert!(own != back && is_same(Some(&own), Some(&back)) && is_same(Some(&back), Some(&back)));
+        assert!(!is_same(Some(&own), Some(&status(json!({"phase": "Failed"})))) && !is_same(Some(&own), None));
     }
 
     #[test]

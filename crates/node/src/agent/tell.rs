@@ -7,6 +7,8 @@ use std::time::Duration;
 use decide::dead_man::is_stand_in;
 use decide::pod_lifecycle::{self, Addresses};
 use decide::static_pods::is_static;
+use http::HeaderValue;
+use http::header::ACCEPT;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams, Request};
@@ -27,11 +29,14 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// The same status is not sent twice within this, so that a server that changes what it stores makes no storm.
 const SAME_STATUS_AFTER: Duration = Duration::from_secs(60);
 
-/// What is read of the answer: the rest of the pod is known.
+/// What is asked for in answer to a status: it is known, and so is the rest of the pod.
+const METADATA_ALONE: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
+
+/// What is read of that.
 #[derive(Deserialize)]
 pub(super) struct Told {
     pub(super) metadata: ToldMetadata,
-    pub(super) status: Option<PodStatus>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +101,8 @@ impl<R: Runtime> Worker<R> {
             return Ok(());
         }
         match self.send(body).await {
-            Ok(pod) => {
-                self.take_status(pod.status, pod.metadata.resource_version);
+            Ok(answer) => {
+                self.take_status(Some(status), answer.metadata.resource_version);
                 self.state.told = Some((told, Instant::now()));
                 self.agent.answers.note();
                 self.report_trial();
@@ -159,10 +164,11 @@ impl<R: Runtime> Worker<R> {
         let name = meta.name.as_deref().unwrap_or_default();
         let (params, patch) = (PatchParams::default(), Patch::Strategic(&body));
         let request = Request::new(pods.resource_url()).patch_subresource("status", name, &params, &patch);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
         // It is text by now: no tree waits for the server.
         drop(body);
-        let request = self.agent.client.request(request.map_err(kube::Error::BuildRequest)?);
-        within(ANSWER_MAX, request).await
+        request.headers_mut().insert(ACCEPT, METADATA_ALONE);
+        within(ANSWER_MAX, self.agent.client.request(request)).await
     }
 
     /// Waits for `work`; when that takes long, tells meanwhile what the pod waits for.

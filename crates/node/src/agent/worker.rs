@@ -20,7 +20,7 @@ use super::dead_man::OnTrial;
 use super::ignored::ignored;
 use super::pre_pull::PrePull;
 use super::probes::Probes;
-use super::{Agent, Picture, last_words, observe, resources};
+use super::{Agent, Picture, last_words, observe, patch, resources};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::volumes::Mounted;
 
@@ -104,8 +104,8 @@ pub(super) struct State {
     pub(super) pulled: Arc<Notify>,
 }
 
-/// Whether the API server's pod is the one that its answer to a write of the status told of. Of that only the version and the
-/// status were read: what others changed before is only in the pod.
+/// Whether the API server's pod is the one that its answer to a write of the status told of. Of that only the version was
+/// read: what others changed before is only in the pod.
 fn echoes(own: &Pod, new: &Pod) -> bool {
     let (a, b) = (&own.metadata, &new.metadata);
     a.resource_version.is_some()
@@ -114,6 +114,7 @@ fn echoes(own: &Pod, new: &Pod) -> bool {
         && a.labels == b.labels
         && a.annotations == b.annotations
         && own.spec == new.spec
+        && patch::is_same(own.status.as_ref(), new.status.as_ref())
 }
 
 /// Whether an order is only that: nothing else was to be looked for since `wakes`, and it is not the one that was taken last.
@@ -142,7 +143,7 @@ impl<R: Runtime> Worker<R> {
         loop {
             let order = self.orders.borrow_and_update().clone();
             let echo = ordered && self.hears_itself(&order);
-            self.take(&order);
+            self.take(&order, echo);
             self.keep().await;
             until = if echo {
                 until
@@ -185,8 +186,8 @@ impl<R: Runtime> Worker<R> {
         !self.agent.is_going_down() && is_echo(&self.state.pod, self.state.taken.as_ref(), wakes, order)
     }
 
-    /// The newer of what the API server says and what this worker told it.
-    pub(super) fn take(&mut self, order: &Order) {
+    /// The newer of what the API server says and what this worker told it; of an echo it is known that they are the same.
+    pub(super) fn take(&mut self, order: &Order, echo: bool) {
         if self.state.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &order.pod)) {
             return;
         }
@@ -197,7 +198,7 @@ impl<R: Runtime> Worker<R> {
         let stale = own || version(&order.pod) < version(&self.state.pod);
         let old = &self.state.pod;
         // What a start without the API server has to know: what shall run, and that it shall end.
-        let new_spec = order.pod.spec != old.spec;
+        let new_spec = !echo && order.pod.spec != old.spec;
         let changed = new_spec
             || order.pod.metadata.deletion_timestamp != old.metadata.deletion_timestamp
             || order.pod.metadata.annotations != old.metadata.annotations;
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn only_what_tells_nothing_new_is_an_echo() {
         let own = serde_json::json!({"metadata": {"name": "p", "resourceVersion": "7", "labels": {"a": "1"}, "annotations": {"b": "1"}},
-            "spec": {"containers": [{"name": "c", "image": "x:1"}]}});
+            "spec": {"containers": [{"name": "c", "image": "x:1"}]}, "status": {"phase": "Running"}});
         let pod = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
         assert!(echoes(&pod(&own), &pod(&own)));
         for (path, other) in [
@@ -370,6 +371,7 @@ mod tests {
             ("/metadata/labels/a", "2"),
             ("/metadata/annotations/b", "2"),
             ("/spec/containers/0/image", "x:2"),
+            ("/status/phase", "Failed"),
         ] {
             let mut new = own.clone();
             *new.pointer_mut(path).unwrap() = other.into();

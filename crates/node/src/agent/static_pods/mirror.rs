@@ -44,7 +44,7 @@ impl<R: Runtime> Worker<R> {
         match self.send(body).await {
             Ok(told) => {
                 let mut mirror = Pod::clone(&mirror);
-                mirror.status = told.status;
+                mirror.status.clone_from(&self.state.pod.status);
                 mirror.metadata.resource_version = told.metadata.resource_version;
                 self.agent.mirrors.note(Arc::new(mirror));
                 self.state.told = Some((fingerprint, Instant::now()));
