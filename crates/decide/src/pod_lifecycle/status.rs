@@ -25,9 +25,9 @@ pub struct Addresses {
 pub fn status(look: &Look<'_>, addresses: &Addresses, ended: bool) -> PodStatus {
     let old = look.pod.status.clone().unwrap_or_default();
     let failed = look.memory.failed.as_ref();
-    let init = statuses(look, init_containers(look.pod), true, ended);
-    let apps = statuses(look, app_containers(look.pod), false, ended);
-    let all = [init.as_slice(), apps.as_slice()].concat();
+    let mut all = statuses(look, init_containers(look.pod), true, ended);
+    let first_app = all.len();
+    all.extend(statuses(look, app_containers(look.pod), false, ended));
     let initialized = app_containers(look.pod)
         .iter()
         .any(|c| look.active(&c.name).is_some_and(|seen| seen.state != SeenState::Created));
@@ -52,11 +52,12 @@ pub fn status(look: &Look<'_>, addresses: &Addresses, ended: bool) -> PodStatus 
         None => (None, None),
     };
     let pod_ips = if addresses.pod.is_empty() { old_ips(&old) } else { texts(&addresses.pod) };
+    let apps = all.split_off(first_app);
     PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(apps),
         ephemeral_container_statuses: Some(ephemeral_statuses(look, ended)).filter(|l| !l.is_empty()),
-        init_container_statuses: Some(init).filter(|l| !l.is_empty()),
+        init_container_statuses: Some(all).filter(|l| !l.is_empty()),
         host_ip: addresses.host.first().map(ToString::to_string),
         host_ips: Some(texts(&addresses.host).into_iter().map(|ip| HostIP { ip }).collect()),
         phase: Some(now_phase.to_owned()),
