@@ -34,7 +34,13 @@ fn time(at: Option<Timestamp>) -> Option<Time> {
 
 /// The statuses of the given containers, in their order.
 pub(super) fn statuses(look: &Look<'_>, containers: &[Container], init: bool, ended: bool) -> Vec<ContainerStatus> {
-    containers.iter().map(|c| one(look, c, init, ended)).collect()
+    let shown = |container| {
+        let mut status = one(look, container, init, ended);
+        // An API server always shows it: what it drops or adds would make every status look changed.
+        status.last_state.get_or_insert_default();
+        status
+    };
+    containers.iter().map(shown).collect()
 }
 
 fn one(look: &Look<'_>, container: &Container, init: bool, pod_ended: bool) -> ContainerStatus {

@@ -61,6 +61,29 @@ fn phases_and_states() {
     check(&dead, &[exited("i", 0, 2)], false, "Failed", "i:ended(2)#0 a:waiting(PodInitializing)#0");
 }
 
+/// Else each status that is heard again from the API server would be one to look into.
+#[test]
+fn an_api_server_shows_it_as_it_was_told() {
+    let kind = api::kinds::find("", "v1", "pods").unwrap();
+    let addresses = Addresses { host: vec!["10.0.0.1".parse().unwrap()], pod: vec!["10.1.0.1".parse().unwrap()] };
+    let resources = serde_json::json!({"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}});
+    for name in ["i", "a"] {
+        for seen in [vec![], vec![seen(name, 0, SeenState::Running)], vec![exited(name, 2, 1)]] {
+            let mut pod = pod("Always", &["i"], &["a"]);
+            for container in &mut pod.spec.as_mut().unwrap().containers {
+                container.resources = serde_json::from_value(resources.clone()).unwrap();
+            }
+            let (up, memory) = (sandbox(true), Memory::default());
+            let look = Look { pod: &pod, sandbox: Some(&up), containers: &seen, memory: &memory, now: at(100) };
+            let told = status(&look, &addresses, false);
+            let mut stored = serde_json::json!({"metadata": {"name": "p"}, "status": told});
+            api::decode::normalize(kind, &mut stored, api::decode::FieldValidation::Strict).unwrap();
+            let heard: Pod = serde_json::from_value(stored).unwrap();
+            assert_eq!(heard.status, Some(told));
+        }
+    }
+}
+
 #[test]
 fn crash_loop_moves_the_end_to_last_state() {
     let p = pod("Always", &[], &["a"]);
